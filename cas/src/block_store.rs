@@ -1,0 +1,72 @@
+//! The contract of a store.
+
+use std::{any::Any, ops::ControlFlow};
+
+use crate::{Algorithm, Result, Sampler, Score};
+
+/// The longest block, in bytes.
+pub const MAX_BLOCK: usize = 131_072;
+
+/// Blocks by score. Blocking and object safe; every implementation passes `conformance`.
+pub trait BlockStore: Send + Sync {
+    /// Stores a block of 1 to [`MAX_BLOCK`] bytes and returns its score, which the store computes.
+    ///
+    /// The block can be read at once. It survives a crash when a later [`BlockStore::sync`] has returned.
+    /// Putting a block that is there stores nothing; putting one that is damaged repairs it.
+    fn put(&self, algorithm: Algorithm, block: &[u8]) -> Result<Score>;
+
+    /// Like [`BlockStore::put`], and keeps a second copy that does not share the first one's fate.
+    /// For roots, which nothing else can rebuild.
+    fn put_twice(&self, algorithm: Algorithm, block: &[u8]) -> Result<Score> {
+        self.put(algorithm, block)
+    }
+
+    /// Reads a block into `buffer`, whose old content goes.
+    ///
+    /// - `Ok(true)`: the buffer holds the block.
+    /// - `Ok(false)`: there is no such block; the buffer's content is unspecified.
+    /// - [`crate::Error::Damaged`]: it was here and its bytes are wrong; they are not in the buffer's keeping.
+    fn get_into(&self, score: &Score, buffer: &mut Vec<u8>) -> Result<bool>;
+
+    /// Reads a block. `None` when there is no such block.
+    fn get(&self, score: &Score) -> Result<Option<Vec<u8>>> {
+        let mut buffer = Vec::new();
+        Ok(self.get_into(score, &mut buffer)?.then_some(buffer))
+    }
+
+    /// Whether the store has the block. A block that is known to be damaged is not there.
+    fn contains(&self, score: &Score) -> Result<bool>;
+
+    /// Forgets a block. `false` when it was not there.
+    fn remove(&self, score: &Score) -> Result<bool>;
+
+    /// Calls `visit` with every score in ascending order until it breaks off.
+    fn scores(&self, visit: &mut dyn FnMut(Score) -> ControlFlow<()>) -> Result<()>;
+
+    /// Returns when every block put before is on stable storage.
+    fn sync(&self) -> Result<()>;
+
+    /// Draws stored blocks of exactly [`MAX_BLOCK`] bytes at random, each at most once, without a scan.
+    /// `seed` decides the order.
+    fn sampler(&self, algorithm: Algorithm, seed: u64) -> Box<dyn Sampler + '_>;
+
+    /// While the hold lives, no block that is put or read is evicted.
+    fn hold(&self) -> Hold {
+        Hold::nothing()
+    }
+}
+
+/// Keeps blocks from eviction while it lives; see [`BlockStore::hold`].
+pub struct Hold(#[expect(dead_code, reason = "held for its Drop")] Box<dyn Any + Send + Sync>);
+
+impl Hold {
+    /// A hold for stores that never evict.
+    pub fn nothing() -> Self {
+        Self(Box::new(()))
+    }
+
+    /// A hold that ends when `guard` is dropped.
+    pub fn guarded(guard: impl Any + Send + Sync) -> Self {
+        Self(Box::new(guard))
+    }
+}

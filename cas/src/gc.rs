@@ -1,0 +1,265 @@
+//! Dropping what nobody needs, and rewriting packs that are mostly garbage.
+
+use std::{
+    collections::HashSet,
+    error::Error as StdError,
+    fs,
+    sync::{PoisonError, atomic::Ordering},
+};
+
+use crate::{
+    Change, Error, PackKind, Result, Score, TableEntry,
+    marks::Marks,
+    pack,
+    pack_store::{PackInfo, PackState, PackStore, Reading, Shared, lock, sync_directory},
+    place::Tag,
+};
+
+/// Knows which blocks are needed. The store itself knows of blocks only, not of what they make.
+pub trait Reachable: Send + Sync {
+    /// Calls `keep` with the score of every block that a pin needs.
+    ///
+    /// An error means that this could not be found out for certain; then nothing is dropped.
+    fn visit(&self, keep: &mut dyn FnMut(&Score)) -> Result<(), Box<dyn StdError + Send + Sync>>;
+}
+
+/// How far a collection goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Goal {
+    /// Drop everything that is not needed.
+    Unreachable,
+    /// Drop what is not needed and was used least until the packs take at most so many bytes.
+    AtMost(u64),
+}
+
+/// What a collection did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GcReport {
+    /// Blocks that were dropped.
+    pub dropped: u64,
+    /// Blocks that are needed and were kept, as far as packs were looked at.
+    pub kept: u64,
+    /// Packs that were removed.
+    pub packs_removed: u64,
+    /// Bytes in packs before and after.
+    pub bytes_before: u64,
+    /// See `bytes_before`.
+    pub bytes_after: u64,
+}
+
+/// A pack is rewritten when at least this share of its bytes, in percent, is garbage.
+const GARBAGE_PERCENT: u64 = 20;
+
+impl PackStore {
+    /// Drops blocks that `reachable` does not name, as far as `goal` asks, and gives their room back.
+    ///
+    /// Blocks that were put or read under a [`crate::Hold`] that is still alive stay.
+    /// A kill at any moment loses nothing that is needed.
+    pub fn collect(&self, reachable: &dyn Reachable, goal: Goal) -> Result<GcReport> {
+        self.shared.collect(reachable, goal)
+    }
+}
+
+struct Collection<'a> {
+    shared: &'a Shared,
+    needed: Marks,
+    report: GcReport,
+    /// Packs whose file is to go once the index is durable.
+    emptied: Vec<u32>,
+}
+
+impl Shared {
+    /// Evicts until the packs take at most `target` bytes, or nothing more can go.
+    pub(crate) fn make_room(&self, reachable: &dyn Reachable, target: u64) -> Result<()> {
+        self.collect(reachable, Goal::AtMost(target)).map(drop)
+    }
+
+    fn collect(&self, reachable: &dyn Reachable, goal: Goal) -> Result<GcReport> {
+        let _one = lock(&self.collecting);
+        let bytes = || self.used_bytes.load(Ordering::Relaxed);
+        let mut report = GcReport { bytes_before: bytes(), bytes_after: bytes(), ..GcReport::default() };
+        if let Goal::AtMost(target) = goal
+            && bytes() <= target
+        {
+            return Ok(report);
+        }
+        self.blocks.seal()?;
+        self.copies.seal()?;
+        self.commit()?;
+        let horizon = self.next_pack.load(Ordering::Relaxed);
+        let needed = Marks::new(self.options.pack_size);
+        let mut failure = None;
+        reachable
+            .visit(&mut |score| {
+                for tag in [Tag::Block, Tag::Copy] {
+                    match self.lookup(tag, score) {
+                        Ok(place) => place.iter().for_each(|place| needed.set(place)),
+                        Err(error) => failure = Some(error),
+                    }
+                }
+            })
+            .map_err(Error::Reachable)?;
+        if let Some(error) = failure {
+            return Err(error);
+        }
+        let mut collection = Collection { shared: self, needed, report, emptied: Vec::new() };
+        collection.run(goal, horizon)?;
+        report = collection.report;
+        report.bytes_after = bytes();
+        Ok(report)
+    }
+}
+
+impl Collection<'_> {
+    fn run(&mut self, goal: Goal, horizon: u32) -> Result<()> {
+        // First what was not used lately gets dropped; what was, only if that is not enough.
+        let passes: &[bool] = if goal == Goal::Unreachable { &[false] } else { &[true, false] };
+        for &spare_used in passes {
+            for (number, info) in self.candidates(horizon) {
+                if self.reached(goal) {
+                    break;
+                }
+                self.visit_pack(number, info, spare_used)?;
+                // Old packs go in small groups, so that a rewrite never needs much more room than one pack.
+                if self.emptied.len() >= 4 {
+                    self.remove_emptied()?;
+                }
+            }
+            self.remove_emptied()?;
+            if self.reached(goal) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn reached(&self, goal: Goal) -> bool {
+        let Goal::AtMost(target) = goal else { return false };
+        let pending: u64 = self.emptied.iter().map(|number| self.file_length(*number)).sum();
+        self.shared.used_bytes.load(Ordering::Relaxed).saturating_sub(pending) <= target
+    }
+
+    /// Sealed packs that no living hold has written to, oldest first.
+    fn candidates(&self, horizon: u32) -> Vec<(u32, PackInfo)> {
+        let held = lock(&self.shared.holds).values().min().copied().unwrap_or(u32::MAX);
+        let missing = self.shared.missing.read().unwrap_or_else(PoisonError::into_inner);
+        let catalogue = self.shared.catalogue.read().unwrap_or_else(PoisonError::into_inner);
+        catalogue
+            .range(..horizon.min(held))
+            .filter(|(number, info)| info.state == PackState::Sealed && !missing.contains(number))
+            .map(|(number, info)| (*number, *info))
+            .collect()
+    }
+
+    fn file_length(&self, number: u32) -> u64 {
+        fs::metadata(pack::path(&self.shared.directory, number)).map_or(0, |meta| meta.len())
+    }
+
+    fn visit_pack(&mut self, number: u32, info: PackInfo, spare_used: bool) -> Result<()> {
+        let tag = if info.kind == PackKind::Copies { Tag::Copy } else { Tag::Block };
+        let entries = self.shared.entries(number, 0, u64::from(u32::MAX))?;
+        if entries.is_empty() && info.records > 0 {
+            // Its table is damaged. What is in it stays until verify has seen to it.
+            return Ok(());
+        }
+        let mut keep = Vec::new();
+        let mut drop = Vec::new();
+        for entry in entries {
+            let place = entry.place(number);
+            if self.shared.lookup(tag, &entry.score)? == Some(place) {
+                let spared = spare_used && self.shared.used_bits.contains(&place);
+                let list = if self.needed.contains(&place) || spared { &mut keep } else { &mut drop };
+                list.push(entry);
+            }
+        }
+        let kept_back = self.drop_blocks(number, tag, &drop)?;
+        self.report.dropped += (drop.len() - kept_back.len()) as u64;
+        keep.extend(kept_back);
+        keep.sort_unstable_by_key(|entry| entry.offset);
+        self.report.kept += keep.len() as u64;
+        let holds = !lock(&self.shared.holds).is_empty();
+        if spare_used && !holds {
+            self.shared.used_bits.clear(number);
+        }
+        let live: u64 = keep.iter().map(|entry| entry.end() - entry.offset).sum();
+        if info.end.saturating_sub(live) * 100 >= info.end * GARBAGE_PERCENT {
+            relocate(self.shared, number, info.kind, &keep)?;
+            self.emptied.push(number);
+        }
+        Ok(())
+    }
+
+    /// Drops blocks from the index and returns those that somebody uses after all.
+    fn drop_blocks(&self, number: u32, tag: Tag, entries: &[TableEntry]) -> Result<Vec<TableEntry>> {
+        if entries.is_empty() {
+            return Ok(Vec::new());
+        }
+        let _alone = self.shared.dropping.write().unwrap_or_else(PoisonError::into_inner);
+        let held = !lock(&self.shared.holds).is_empty();
+        let (back, go): (Vec<TableEntry>, Vec<TableEntry>) =
+            entries.iter().partition(|entry| held && self.shared.used_bits.contains(&entry.place(number)));
+        let changes: Vec<_> = go.iter().map(|entry| Change::Delete(tag.score(&entry.score))).collect();
+        self.shared.index.apply(&changes)?;
+        Ok(back)
+    }
+
+    fn remove_emptied(&mut self) -> Result<()> {
+        let emptied = std::mem::take(&mut self.emptied);
+        self.report.packs_removed += emptied.len() as u64;
+        remove_packs(self.shared, &emptied)
+    }
+}
+
+/// Copies records out of a pack. After the next commit the index names their new places.
+pub(crate) fn relocate(shared: &Shared, number: u32, kind: PackKind, keep: &[TableEntry]) -> Result<()> {
+    let tag = if kind == PackKind::Copies { Tag::Copy } else { Tag::Block };
+    let mut block = Vec::new();
+    for entry in keep {
+        let place = entry.place(number);
+        if shared.lookup(tag, &entry.score)? != Some(place) {
+            continue;
+        }
+        match shared.read_place(&place, &mut block)? {
+            Reading::Good => drop(shared.append_unchecked(kind, entry.score, &block)?),
+            Reading::Damaged | Reading::Gone if kind == PackKind::Copies => shared.forget_copy(&entry.score, &place)?,
+            Reading::Damaged | Reading::Gone => shared.quarantine(&entry.score, &place)?,
+        }
+    }
+    Ok(())
+}
+
+/// Removes packs whose needed records were copied out.
+///
+/// Order matters for a crash: the copies and the index that names them are durable, and say that the packs
+/// are dead, before a file goes.
+pub(crate) fn remove_packs(shared: &Shared, numbers: &[u32]) -> Result<()> {
+    if numbers.is_empty() {
+        return Ok(());
+    }
+    shared.commit()?;
+    let mut changes = Vec::new();
+    for number in numbers {
+        let mut catalogue = shared.catalogue.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(info) = catalogue.remove(number) else { continue };
+        let dead = PackInfo { state: PackState::Dead, ..info };
+        changes.push(Change::Put(Tag::Pack.pack(*number), dead.to_value()));
+    }
+    shared.index.apply(&changes)?;
+    shared.index.sync()?;
+    let mut gone = HashSet::new();
+    for number in numbers {
+        let path = pack::path(&shared.directory, *number);
+        let length = fs::metadata(&path).map_or(0, |meta| meta.len());
+        fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+        shared.forget_file(*number);
+        shared.used_bits.clear(*number);
+        shared.used_bytes.fetch_sub(length, Ordering::Relaxed);
+        gone.insert(*number);
+    }
+    sync_directory(&shared.directory)?;
+    let changes: Vec<_> = gone
+        .iter()
+        .flat_map(|number| [Change::Delete(Tag::Pack.pack(*number)), Change::Delete(Tag::Used.pack(*number))])
+        .collect();
+    Ok(shared.index.apply(&changes)?)
+}

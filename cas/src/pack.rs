@@ -1,0 +1,140 @@
+//! One pack file: naming, reading, and finding its records.
+
+use std::{
+    fs::File,
+    io,
+    os::unix::fs::FileExt as _,
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    Error, PackKind, RECORD_HEADER, RecordHeader, Result, TableEntry, Trailer,
+    record::{parse_pack_header, parse_table},
+};
+
+/// The file of a pack.
+pub(crate) fn path(directory: &Path, number: u32) -> PathBuf {
+    directory.join(format!("{number:08x}.pack"))
+}
+
+/// The number in a pack's file name.
+pub(crate) fn number(name: &str) -> Option<u32> {
+    let digits = name.strip_suffix(".pack")?;
+    let canonical = digits.len() == 8 && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    canonical.then(|| u32::from_str_radix(digits, 16).ok())?
+}
+
+/// What a reading of a whole pack found.
+pub(crate) struct Contents {
+    /// Kind in the header; `None` when the header is damaged.
+    pub(crate) kind: Option<PackKind>,
+    /// The trailer, when the pack is sealed and table and trailer are whole.
+    pub(crate) trailer: Option<Trailer>,
+    /// The records in order.
+    pub(crate) entries: Vec<TableEntry>,
+    /// Where the records end.
+    pub(crate) end: u64,
+}
+
+/// Reads a pack's header and its table, or, where there is none, walks its records.
+///
+/// A walk that meets bytes which are no record header looks for the next that is one, so that one
+/// damaged header hides one record and not all that follow.
+pub(crate) fn read(path: &Path, file: &File) -> Result<Contents> {
+    let failed = |source| Error::io("read", path)(source);
+    let length = file.metadata().map_err(failed)?.len();
+    let kind = read_header(file, 0).map_err(failed)?.and_then(|h| parse_pack_header(&h)).map(|(_, kind)| kind);
+    if let Some((trailer, entries)) = read_table(file, length).map_err(failed)? {
+        return Ok(Contents { kind, trailer: Some(trailer), end: trailer.offset, entries });
+    }
+    let entries = walk(file, length).map_err(failed)?;
+    let end = entries.last().map_or(RECORD_HEADER as u64, TableEntry::end);
+    Ok(Contents { kind, trailer: None, entries, end })
+}
+
+/// Trailer and table of a sealed pack.
+pub(crate) fn read_table(file: &File, length: u64) -> io::Result<Option<(Trailer, Vec<TableEntry>)>> {
+    let Some(trailer) = read_trailer(file, length)? else { return Ok(None) };
+    let Ok(size) = usize::try_from(trailer.table_length()) else { return Ok(None) };
+    let mut table = vec![0; size];
+    file.read_exact_at(&mut table, trailer.offset)?;
+    Ok(parse_table(&trailer, &table).map(|entries| (trailer, entries)))
+}
+
+/// The trailer alone, if the file ends in one that fits its length.
+pub(crate) fn read_trailer(file: &File, length: u64) -> io::Result<Option<Trailer>> {
+    let Some(at) = length.checked_sub(RECORD_HEADER as u64) else { return Ok(None) };
+    let trailer = read_header(file, at)?.and_then(|bytes| Trailer::from_bytes(&bytes));
+    Ok(trailer.filter(|trailer| trailer.offset.checked_add(trailer.table_length()) == Some(at)))
+}
+
+fn read_header(file: &File, at: u64) -> io::Result<Option<[u8; RECORD_HEADER]>> {
+    let mut header = [0; RECORD_HEADER];
+    match file.read_exact_at(&mut header, at) {
+        Ok(()) => Ok(Some(header)),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn walk(file: &File, length: u64) -> io::Result<Vec<TableEntry>> {
+    let mut entries = Vec::new();
+    let mut at = RECORD_HEADER as u64;
+    while let Some(bytes) = read_header(file, at)? {
+        if let Some(RecordHeader { score, length: size, checksum }) = RecordHeader::from_bytes(&bytes) {
+            let entry = TableEntry { offset: at, length: size, checksum, score };
+            if entry.end() > length {
+                break;
+            }
+            at = entry.end();
+            entries.push(entry);
+        } else if let Some(next) = find_record(file, at + 1)? {
+            at = next;
+        } else {
+            break;
+        }
+    }
+    Ok(entries)
+}
+
+/// Offset of the next whole record header at or after `from`.
+fn find_record(file: &File, from: u64) -> io::Result<Option<u64>> {
+    const WINDOW: usize = 1 << 20;
+    let mut window = vec![0; WINDOW];
+    let mut at = from;
+    loop {
+        let read = read_up_to(file, &mut window, at)?;
+        if read < RECORD_HEADER {
+            return Ok(None);
+        }
+        let found = window[..read].windows(RECORD_HEADER).position(|bytes| {
+            bytes.starts_with(b"OREC") && bytes.try_into().ok().and_then(RecordHeader::from_bytes).is_some()
+        });
+        if let Some(found) = found {
+            return Ok(Some(at + found as u64));
+        }
+        at += (read - RECORD_HEADER + 1) as u64;
+    }
+}
+
+fn read_up_to(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+    let mut read = 0;
+    while read < buffer.len() {
+        match file.read_at(&mut buffer[read..], at + read as u64)? {
+            0 => break,
+            n => read += n,
+        }
+    }
+    Ok(read)
+}
+
+/// Reads the block of a record into `buffer`. `false` when the file is too short for it.
+pub(crate) fn read_block(file: &File, offset: u64, length: u32, buffer: &mut Vec<u8>) -> io::Result<bool> {
+    // Grows only: a reused buffer of the same size costs no clearing.
+    buffer.resize(length as usize, 0);
+    match file.read_exact_at(buffer, offset + RECORD_HEADER as u64) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,711 @@
+//! The store on disk: append-only packs, which are the truth, and an index, which they can rebuild.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    fs::{self, File},
+    num::NonZeroUsize,
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+    },
+    thread::JoinHandle,
+};
+
+use lru::LruCache;
+
+use crate::{
+    Algorithm, BlockStore, Change, Error, Hold, Index, IndexError, MAX_BLOCK, PackKind, Reachable, Result, Sampler,
+    Score, TableEntry,
+    appender::{Appender, Uncommitted},
+    lock,
+    marks::Marks,
+    pack,
+    place::{Place, Tag, pack_of_key, score_of_key},
+    recovery,
+    sampler::PackSampler,
+};
+
+/// Settings of a [`PackStore`].
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Packs are sealed at this size, in bytes.
+    pub pack_size: u64,
+    /// Most bytes that packs may take; `None` for as many as the disk has.
+    pub capacity: Option<u64>,
+    /// Bytes of the file system that are left free, so that index and URL database can still be written.
+    pub reserve: u64,
+    /// A commit is started when this many bytes wait for one, so that the disk is busy early.
+    pub commit_every: u64,
+    /// Bytes of the index that are cached in memory.
+    pub index_cache: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { pack_size: 256 << 20, capacity: None, reserve: 8 << 20, commit_every: 32 << 20, index_cache: 32 << 20 }
+    }
+}
+
+/// Most packs that are kept open for reading.
+const OPEN_FILES: NonZeroUsize = NonZeroUsize::new(128).expect("not zero");
+
+/// What the index says of a pack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PackInfo {
+    pub(crate) kind: PackKind,
+    pub(crate) state: PackState,
+    /// Number of records that the index has seen.
+    pub(crate) records: u32,
+    /// Where those records end.
+    pub(crate) end: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PackState {
+    /// Records may still be appended.
+    Open,
+    /// Has a table; nothing is appended.
+    Sealed,
+    /// Everything needed was copied out; the file is to be removed.
+    Dead,
+}
+
+impl PackInfo {
+    pub(crate) fn to_value(self) -> Vec<u8> {
+        let state = match self.state {
+            PackState::Open => 0,
+            PackState::Sealed => 1,
+            PackState::Dead => 2,
+        };
+        let mut value = vec![state, self.kind.code()];
+        value.extend_from_slice(&self.records.to_be_bytes());
+        value.extend_from_slice(&self.end.to_be_bytes());
+        value
+    }
+
+    pub(crate) fn from_value(key: &[u8], value: &[u8]) -> Result<Self, IndexError> {
+        let parse = || {
+            let (head, rest) = value.split_first_chunk::<2>()?;
+            let (records, end) = rest.split_first_chunk::<4>()?;
+            let state = match head[0] {
+                0 => PackState::Open,
+                1 => PackState::Sealed,
+                2 => PackState::Dead,
+                _ => return None,
+            };
+            Some(Self {
+                kind: PackKind::from_code(head[1])?,
+                state,
+                records: u32::from_be_bytes(*records),
+                end: u64::from_be_bytes(end.try_into().ok()?),
+            })
+        };
+        parse().ok_or_else(|| IndexError::Entry { key: key.to_vec() })
+    }
+}
+
+/// Figures of a store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Statistics {
+    /// Pack files.
+    pub packs: u64,
+    /// Records in them, garbage included.
+    pub records: u64,
+    /// Bytes in them.
+    pub bytes: u64,
+    /// Blocks that are known to be damaged and not yet healed.
+    pub quarantined: u64,
+    /// Packs that the index knows and that are gone.
+    pub missing_packs: u64,
+}
+
+/// Blocks in packs, found through an index.
+///
+/// Puts append to the open pack; a commit makes everything appended so far durable in one go
+/// (data first, then the index), and [`BlockStore::sync`] waits for one. Memory does not grow with the store.
+pub struct PackStore {
+    pub(crate) shared: Arc<Shared>,
+    committer: Option<JoinHandle<()>>,
+}
+
+/// What the store shares with its committing thread.
+pub(crate) struct Shared {
+    pub(crate) directory: PathBuf,
+    pub(crate) options: Options,
+    pub(crate) index: Box<dyn Index>,
+    pub(crate) blocks: Appender,
+    pub(crate) copies: Appender,
+    pub(crate) catalogue: RwLock<BTreeMap<u32, PackInfo>>,
+    /// Places that the index does not have yet.
+    pending: RwLock<HashMap<(PackKind, Score), Place>>,
+    pub(crate) quarantine: RwLock<HashSet<Score>>,
+    pub(crate) missing: RwLock<HashSet<u32>>,
+    pub(crate) used_bits: Marks,
+    /// Read while a block is looked up and marked as used, written while blocks are dropped:
+    /// who has looked a block up has marked it, so it is not dropped under him.
+    pub(crate) dropping: RwLock<()>,
+    /// One collection at a time.
+    pub(crate) collecting: Mutex<()>,
+    pub(crate) reachable: RwLock<Option<Arc<dyn Reachable>>>,
+    pub(crate) holds: Arc<Mutex<BTreeMap<u64, u32>>>,
+    next_hold: AtomicU64,
+    pub(crate) next_pack: Arc<AtomicU32>,
+    pub(crate) used_bytes: Arc<AtomicU64>,
+    unchecked_bytes: AtomicU64,
+    files: Mutex<LruCache<u32, Arc<File>>>,
+    committing: Mutex<()>,
+    broken: AtomicBool,
+    /// Bytes appended since the last commit, and whether the committer must stop.
+    waiting: Mutex<(u64, bool)>,
+    wake: Condvar,
+    _lock: File,
+}
+
+/// Ignores poisoning: a panic in another thread does not make our maps wrong, their updates are single steps.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl PackStore {
+    /// Opens or creates the store in `directory`, with its index in RocksDB.
+    #[cfg(feature = "rocksdb")]
+    pub fn open(directory: &Path, options: Options) -> Result<Self> {
+        let cache = options.index_cache;
+        Self::with_index(directory, options, |path| Ok(Box::new(crate::RocksIndex::open(path, cache)?)))
+    }
+
+    /// Throws the index away and makes it again from the packs.
+    #[cfg(feature = "rocksdb")]
+    pub fn rebuild(directory: &Path, options: Options) -> Result<Self> {
+        let cache = options.index_cache;
+        Self::with_index(directory, options, |path| {
+            if path.exists() {
+                fs::remove_dir_all(path).map_err(Error::io("remove", path))?;
+            }
+            Ok(Box::new(crate::RocksIndex::open(path, cache)?))
+        })
+    }
+
+    /// Opens or creates the store in `directory`; `open_index` is called with the index's folder when
+    /// this process owns the store.
+    ///
+    /// Records that the index does not have are added to it and a torn last record is cut off, so that
+    /// a store opens without help after a crash.
+    pub fn with_index(
+        directory: &Path,
+        options: Options,
+        open_index: impl FnOnce(&Path) -> Result<Box<dyn Index>>,
+    ) -> Result<Self> {
+        let packs = directory.join("packs");
+        fs::create_dir_all(&packs).map_err(Error::io("create", &packs))?;
+        let lock = lock::acquire(directory)?;
+        let index = open_index(&directory.join("index"))?;
+        let used_bits = Marks::new(options.pack_size);
+        let recovered = recovery::recover(&packs, index.as_ref(), &used_bits)?;
+        let next_pack = Arc::new(AtomicU32::new(recovered.next_pack));
+        let used_bytes = Arc::new(AtomicU64::new(recovered.bytes));
+        let appender = |kind, open| Appender::new(kind, &packs, options.pack_size, &next_pack, &used_bytes, open);
+        let shared = Arc::new(Shared {
+            blocks: appender(PackKind::Blocks, recovered.open_blocks),
+            copies: appender(PackKind::Copies, recovered.open_copies),
+            directory: packs,
+            options,
+            index,
+            catalogue: RwLock::new(recovered.catalogue),
+            pending: RwLock::default(),
+            quarantine: RwLock::new(recovered.quarantine),
+            missing: RwLock::new(recovered.missing),
+            used_bits,
+            dropping: RwLock::default(),
+            collecting: Mutex::default(),
+            reachable: RwLock::default(),
+            holds: Arc::default(),
+            next_hold: AtomicU64::default(),
+            next_pack,
+            used_bytes,
+            unchecked_bytes: AtomicU64::new(u64::MAX / 2),
+            files: Mutex::new(LruCache::new(OPEN_FILES)),
+            committing: Mutex::default(),
+            broken: AtomicBool::default(),
+            waiting: Mutex::default(),
+            wake: Condvar::new(),
+            _lock: lock,
+        });
+        let for_thread = Arc::clone(&shared);
+        let committer = std::thread::Builder::new()
+            .name("commit".into())
+            .spawn(move || for_thread.commit_in_background())
+            .map_err(Error::io("start a thread for", directory))?;
+        Ok(Self { shared, committer: Some(committer) })
+    }
+
+    /// Tells the store what is needed, so that it may make room by itself when its capacity is reached.
+    pub fn set_reachable(&self, reachable: Arc<dyn Reachable>) {
+        *self.shared.reachable.write().unwrap_or_else(PoisonError::into_inner) = Some(reachable);
+    }
+
+    /// Figures, without a scan.
+    pub fn statistics(&self) -> Statistics {
+        let catalogue = self.shared.catalogue.read().unwrap_or_else(PoisonError::into_inner);
+        Statistics {
+            packs: catalogue.len() as u64,
+            records: catalogue.values().map(|info| u64::from(info.records)).sum(),
+            bytes: self.shared.used_bytes.load(Ordering::Relaxed),
+            quarantined: self.shared.quarantine.read().unwrap_or_else(PoisonError::into_inner).len() as u64,
+            missing_packs: self.shared.missing.read().unwrap_or_else(PoisonError::into_inner).len() as u64,
+        }
+    }
+
+    /// Packs of a kind that are there, with the number of records in the index.
+    pub(crate) fn packs_of(&self, kind: PackKind) -> Vec<(u32, u32)> {
+        let missing = self.shared.missing.read().unwrap_or_else(PoisonError::into_inner);
+        let catalogue = self.shared.catalogue.read().unwrap_or_else(PoisonError::into_inner);
+        catalogue
+            .iter()
+            .filter(|(number, info)| info.kind == kind && info.state != PackState::Dead && !missing.contains(number))
+            .map(|(number, info)| (*number, info.records))
+            .collect()
+    }
+
+    pub(crate) fn lookup(&self, tag: Tag, score: &Score) -> Result<Option<Place>> {
+        self.shared.lookup(tag, score)
+    }
+
+    /// Some records of a pack, by their number in it. Empty when the pack is gone or its table is damaged.
+    pub(crate) fn entries(&self, pack: u32, from: u64, count: u64) -> Result<Vec<TableEntry>> {
+        self.shared.entries(pack, from, count)
+    }
+
+    /// What the read of a block came to, and the repair that follows from it.
+    fn read(&self, score: &Score, buffer: &mut Vec<u8>) -> Result<bool> {
+        let shared = &self.shared;
+        let mut last = None;
+        loop {
+            let found = shared.find_and_use(Tag::Block, score)?;
+            let Some(place) = found else { return self.read_copy(score, buffer) };
+            match shared.read_place(&place, buffer)? {
+                Reading::Good => return Ok(true),
+                // Collection has moved it between the look-up and the read: look again.
+                Reading::Gone if last != Some(place) => last = Some(place),
+                Reading::Gone | Reading::Damaged => {
+                    shared.quarantine(score, &place)?;
+                    return self.read_copy(score, buffer);
+                }
+            }
+        }
+    }
+
+    /// Reads the second copy, if the block has one, and makes a first one of it again.
+    fn read_copy(&self, score: &Score, buffer: &mut Vec<u8>) -> Result<bool> {
+        let shared = &self.shared;
+        if let Some(place) = shared.find_and_use(Tag::Copy, score)? {
+            let whole = matches!(shared.read_place(&place, buffer)?, Reading::Good) && score.matches(buffer);
+            if whole {
+                tracing::warn!(%score, "block was damaged or lost; its second copy takes its place");
+                if let Err(error) = shared.append(PackKind::Blocks, *score, buffer) {
+                    tracing::warn!(%score, %error, "cannot restore the first copy");
+                }
+                return Ok(true);
+            }
+            shared.forget_copy(score, &place)?;
+        }
+        if shared.is_quarantined(score) {
+            return Err(Error::Damaged { score: *score });
+        }
+        Ok(false)
+    }
+}
+
+pub(crate) enum Reading {
+    Good,
+    Damaged,
+    /// The pack's file is not there.
+    Gone,
+}
+
+impl Shared {
+    pub(crate) fn lookup(&self, tag: Tag, score: &Score) -> Result<Option<Place>> {
+        let kind = if tag == Tag::Copy { PackKind::Copies } else { PackKind::Blocks };
+        let pending = self.pending.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(place) = pending.get(&(kind, *score)) {
+            return Ok(Some(*place));
+        }
+        drop(pending);
+        let key = tag.score(score);
+        Ok(self.index.get(&key)?.map(|value| Place::from_value(&key, &value)).transpose()?)
+    }
+
+    fn find_and_use(&self, tag: Tag, score: &Score) -> Result<Option<Place>> {
+        let _keep = self.dropping.read().unwrap_or_else(PoisonError::into_inner);
+        let place = self.lookup(tag, score)?;
+        if let Some(place) = &place {
+            self.used_bits.set(place);
+        }
+        Ok(place)
+    }
+
+    fn is_quarantined(&self, score: &Score) -> bool {
+        self.quarantine.read().unwrap_or_else(PoisonError::into_inner).contains(score)
+    }
+
+    pub(crate) fn file(&self, pack: u32) -> Result<Option<Arc<File>>> {
+        let mut files = lock(&self.files);
+        if let Some(file) = files.get(&pack) {
+            return Ok(Some(Arc::clone(file)));
+        }
+        let path = pack::path(&self.directory, pack);
+        match File::open(&path) {
+            Ok(file) => {
+                let file = Arc::new(file);
+                files.put(pack, Arc::clone(&file));
+                Ok(Some(file))
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(Error::io("open", path)(source)),
+        }
+    }
+
+    pub(crate) fn forget_file(&self, pack: u32) {
+        lock(&self.files).pop(&pack);
+    }
+
+    pub(crate) fn read_place(&self, place: &Place, buffer: &mut Vec<u8>) -> Result<Reading> {
+        let Some(file) = self.file(place.pack)? else { return Ok(Reading::Gone) };
+        match pack::read_block(&file, place.offset, place.length, buffer) {
+            Ok(true) if crc32fast::hash(buffer) == place.checksum => Ok(Reading::Good),
+            Ok(_) => Ok(Reading::Damaged),
+            // The disk cannot read it: for us that is damage, and healing may write it elsewhere.
+            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => Ok(Reading::Damaged),
+            Err(source) => Err(Error::io("read", pack::path(&self.directory, place.pack))(source)),
+        }
+    }
+
+    pub(crate) fn entries(&self, pack: u32, from: u64, count: u64) -> Result<Vec<TableEntry>> {
+        let as_size = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+        for appender in [&self.blocks, &self.copies] {
+            if let Some(entries) = appender.entries(pack, as_size(from), as_size(count)) {
+                return Ok(entries);
+            }
+        }
+        let info = self.catalogue.read().unwrap_or_else(PoisonError::into_inner).get(&pack).copied();
+        let (Some(info), Some(file)) = (info, self.file(pack)?) else { return Ok(Vec::new()) };
+        if info.state == PackState::Open {
+            // Could not be sealed when the store was opened, so it has no table.
+            let entries = pack::read(&pack::path(&self.directory, pack), &file)?.entries;
+            return Ok(entries.into_iter().skip(as_size(from)).take(as_size(count)).collect());
+        }
+        let count = count.min(u64::from(info.records).saturating_sub(from));
+        let mut table = vec![0; as_size(count) * TableEntry::SIZE];
+        let read =
+            std::os::unix::fs::FileExt::read_exact_at(&*file, &mut table, info.end + from * TableEntry::SIZE as u64);
+        if read.is_err() {
+            return Ok(Vec::new());
+        }
+        Ok(table.as_chunks().0.iter().filter_map(TableEntry::from_bytes).collect())
+    }
+
+    /// Appends a block to the packs of a kind. Makes room first when the capacity asks for it.
+    pub(crate) fn append(&self, kind: PackKind, score: Score, block: &[u8]) -> Result<Place> {
+        self.check_room(block.len() as u64)?;
+        self.append_unchecked(kind, score, block)
+    }
+
+    pub(crate) fn append_unchecked(&self, kind: PackKind, score: Score, block: &[u8]) -> Result<Place> {
+        if self.broken.load(Ordering::Acquire) {
+            return Err(Error::Broken);
+        }
+        let place = self.appender(kind).append(score, crc32fast::hash(block), block)?;
+        self.used_bits.set(&place);
+        self.pending.write().unwrap_or_else(PoisonError::into_inner).insert((kind, score), place);
+        let mut waiting = lock(&self.waiting);
+        waiting.0 += block.len() as u64;
+        if waiting.0 >= self.options.commit_every {
+            self.wake.notify_one();
+        }
+        Ok(place)
+    }
+
+    pub(crate) fn appender(&self, kind: PackKind) -> &Appender {
+        match kind {
+            PackKind::Blocks => &self.blocks,
+            PackKind::Copies => &self.copies,
+        }
+    }
+
+    fn check_room(&self, need: u64) -> Result<()> {
+        // Asking the file system costs a system call, so it is asked once for each 4 MiB.
+        if self.unchecked_bytes.fetch_add(need, Ordering::Relaxed) >= 4 << 20 {
+            self.unchecked_bytes.store(0, Ordering::Relaxed);
+            if let Ok(state) = rustix::fs::statvfs(&self.directory) {
+                let free = state.f_bavail.saturating_mul(state.f_frsize);
+                if free < self.options.reserve + (4 << 20) {
+                    self.unchecked_bytes.store(u64::MAX / 2, Ordering::Relaxed);
+                    return Err(Error::DiskFull { path: self.directory.clone(), free });
+                }
+            }
+        }
+        let Some(capacity) = self.options.capacity else { return Ok(()) };
+        let used = || self.used_bytes.load(Ordering::Relaxed);
+        if used() + need <= capacity {
+            return Ok(());
+        }
+        let reachable = self.reachable.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(reachable) = reachable {
+            // A twentieth more than needed, so that not every block asks for a collection.
+            let target = (capacity - capacity / 20).saturating_sub(need);
+            self.make_room(reachable.as_ref(), target)?;
+        }
+        if used() + need <= capacity { Ok(()) } else { Err(Error::Full { capacity, used: used() }) }
+    }
+
+    pub(crate) fn quarantine(&self, score: &Score, place: &Place) -> Result<()> {
+        if self.lookup(Tag::Block, score)? != Some(*place) {
+            return Ok(());
+        }
+        tracing::warn!(%score, pack = place.pack, offset = place.offset, "damaged block is quarantined");
+        self.index.apply(&[
+            Change::Delete(Tag::Block.score(score)),
+            Change::Put(Tag::Quarantine.score(score), place.to_value()),
+        ])?;
+        self.pending.write().unwrap_or_else(PoisonError::into_inner).remove(&(PackKind::Blocks, *score));
+        self.quarantine.write().unwrap_or_else(PoisonError::into_inner).insert(*score);
+        Ok(())
+    }
+
+    pub(crate) fn forget_copy(&self, score: &Score, place: &Place) -> Result<()> {
+        if self.lookup(Tag::Copy, score)? == Some(*place) {
+            self.pending.write().unwrap_or_else(PoisonError::into_inner).remove(&(PackKind::Copies, *score));
+            self.index.apply(&[Change::Delete(Tag::Copy.score(score))])?;
+        }
+        Ok(())
+    }
+
+    /// Makes everything appended so far durable. Commits that wait for each other share their work.
+    pub(crate) fn commit(&self) -> Result<()> {
+        let _one = lock(&self.committing);
+        if self.broken.load(Ordering::Acquire) {
+            return Err(Error::Broken);
+        }
+        lock(&self.waiting).0 = 0;
+        let mut work = self.copies.uncommitted();
+        work.extend(self.blocks.uncommitted());
+        if work.is_empty() {
+            return Ok(());
+        }
+        self.commit_work(&work).inspect_err(|error| {
+            // After a failed fdatasync the kernel may have dropped the pages and forgotten the error, so
+            // nothing written here can be trusted any more (fsyncgate, 2018).
+            tracing::error!(%error, "commit failed");
+            self.broken.store(true, Ordering::Release);
+        })
+    }
+
+    fn commit_work(&self, work: &[Uncommitted]) -> Result<()> {
+        let new = |pack: &Uncommitted| {
+            !self.catalogue.read().unwrap_or_else(PoisonError::into_inner).contains_key(&pack.number)
+        };
+        for pack in work {
+            pack.file.sync_data().map_err(Error::io("sync", pack::path(&self.directory, pack.number)))?;
+        }
+        if work.iter().any(new) {
+            sync_directory(&self.directory)?;
+        }
+        let quarantine = self.quarantine.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut changes = Vec::new();
+        for pack in work {
+            let tag = if pack.kind == PackKind::Copies { Tag::Copy } else { Tag::Block };
+            for entry in &pack.entries {
+                changes.push(Change::Put(tag.score(&entry.score), entry.place(pack.number).to_value()));
+                if quarantine.contains(&entry.score) && tag == Tag::Block {
+                    changes.push(Change::Delete(Tag::Quarantine.score(&entry.score)));
+                }
+            }
+            let info = pack.info();
+            changes.push(Change::Put(Tag::Pack.pack(pack.number), info.to_value()));
+        }
+        self.index.apply(&changes)?;
+        let mut catalogue = self.catalogue.write().unwrap_or_else(PoisonError::into_inner);
+        for pack in work {
+            catalogue.insert(pack.number, pack.info());
+            self.appender(pack.kind).committed(pack);
+        }
+        drop(catalogue);
+        let mut pending = self.pending.write().unwrap_or_else(PoisonError::into_inner);
+        let mut quarantine = self.quarantine.write().unwrap_or_else(PoisonError::into_inner);
+        for pack in work {
+            for entry in &pack.entries {
+                let key = (pack.kind, entry.score);
+                if pending.get(&key) == Some(&entry.place(pack.number)) {
+                    pending.remove(&key);
+                }
+                if pack.kind == PackKind::Blocks {
+                    quarantine.remove(&entry.score);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn commit_in_background(&self) {
+        let mut waiting = lock(&self.waiting);
+        while !waiting.1 {
+            if waiting.0 < self.options.commit_every || self.broken.load(Ordering::Acquire) {
+                waiting = self.wake.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            drop(waiting);
+            // A failure is kept in `broken` and told to the next caller.
+            if let Err(error) = self.commit() {
+                tracing::debug!(%error, "background commit");
+            }
+            waiting = lock(&self.waiting);
+        }
+    }
+
+    fn save_used_bits(&self) -> Result<()> {
+        let changes: Vec<_> = self
+            .used_bits
+            .to_values()
+            .into_iter()
+            .map(|(pack, bits)| Change::Put(Tag::Used.pack(pack), bits))
+            .collect();
+        Ok(self.index.apply(&changes)?)
+    }
+}
+
+impl Uncommitted {
+    fn info(&self) -> PackInfo {
+        PackInfo {
+            kind: self.kind,
+            state: if self.sealed { PackState::Sealed } else { PackState::Open },
+            records: u32::try_from(self.records).unwrap_or(u32::MAX),
+            end: self.end,
+        }
+    }
+}
+
+pub(crate) fn sync_directory(directory: &Path) -> Result<()> {
+    let synced = File::open(directory).and_then(|directory| directory.sync_all());
+    synced.map_err(Error::io("sync", directory))
+}
+
+impl BlockStore for PackStore {
+    fn put(&self, algorithm: Algorithm, block: &[u8]) -> Result<Score> {
+        if block.is_empty() || block.len() > MAX_BLOCK {
+            return Err(Error::BlockLength { length: block.len() });
+        }
+        let score = Score::of(algorithm, block);
+        if self.shared.find_and_use(Tag::Block, &score)?.is_none() {
+            self.shared.append(PackKind::Blocks, score, block)?;
+        }
+        Ok(score)
+    }
+
+    fn put_twice(&self, algorithm: Algorithm, block: &[u8]) -> Result<Score> {
+        let score = self.put(algorithm, block)?;
+        if self.shared.find_and_use(Tag::Copy, &score)?.is_none() {
+            self.shared.append(PackKind::Copies, score, block)?;
+        }
+        Ok(score)
+    }
+
+    fn get_into(&self, score: &Score, buffer: &mut Vec<u8>) -> Result<bool> {
+        self.read(score, buffer)
+    }
+
+    fn contains(&self, score: &Score) -> Result<bool> {
+        Ok(self.shared.find_and_use(Tag::Block, score)?.is_some())
+    }
+
+    fn remove(&self, score: &Score) -> Result<bool> {
+        let was = self.shared.lookup(Tag::Block, score)?.is_some();
+        // What waits for a commit would come back with it.
+        self.shared.commit()?;
+        self.shared.index.apply(&[
+            Change::Delete(Tag::Block.score(score)),
+            Change::Delete(Tag::Copy.score(score)),
+            Change::Delete(Tag::Quarantine.score(score)),
+        ])?;
+        self.shared.quarantine.write().unwrap_or_else(PoisonError::into_inner).remove(score);
+        Ok(was)
+    }
+
+    fn scores(&self, visit: &mut dyn FnMut(Score) -> ControlFlow<()>) -> Result<()> {
+        self.shared.commit()?;
+        let mut bad = None;
+        self.shared.index.scan(&[Tag::Block.byte()], &mut |key, _| match score_of_key(key) {
+            Ok(score) => visit(score),
+            Err(error) => {
+                bad = Some(error);
+                ControlFlow::Break(())
+            }
+        })?;
+        bad.map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    fn sync(&self) -> Result<()> {
+        self.shared.commit()
+    }
+
+    fn sampler(&self, algorithm: Algorithm, seed: u64) -> Box<dyn Sampler + '_> {
+        Box::new(PackSampler::new(self, algorithm, seed))
+    }
+
+    fn hold(&self) -> Hold {
+        let shared = &self.shared;
+        let id = shared.next_hold.fetch_add(1, Ordering::Relaxed);
+        let _keep = shared.dropping.read().unwrap_or_else(PoisonError::into_inner);
+        let first = shared.blocks.open_pack().into_iter().chain(shared.copies.open_pack()).min();
+        let first = first.unwrap_or_else(|| shared.next_pack.load(Ordering::Relaxed));
+        lock(&shared.holds).insert(id, first);
+        Hold::guarded(HoldEnd { holds: Arc::clone(&shared.holds), id })
+    }
+}
+
+struct HoldEnd {
+    holds: Arc<Mutex<BTreeMap<u64, u32>>>,
+    id: u64,
+}
+
+impl Drop for HoldEnd {
+    fn drop(&mut self) {
+        lock(&self.holds).remove(&self.id);
+    }
+}
+
+impl Drop for PackStore {
+    fn drop(&mut self) {
+        lock(&self.shared.waiting).1 = true;
+        self.shared.wake.notify_all();
+        if let Some(committer) = self.committer.take()
+            && committer.join().is_err()
+        {
+            tracing::error!("the committing thread panicked");
+        }
+        // Who needs durability has called sync; what is left is committed as a courtesy.
+        if let Err(error) = self.shared.commit().and_then(|()| self.shared.save_used_bits()) {
+            tracing::warn!(%error, "the last commit of the store failed");
+        }
+    }
+}
+
+/// All entries of the catalogue in an index.
+pub(crate) fn read_catalogue(index: &dyn Index) -> Result<BTreeMap<u32, PackInfo>> {
+    let mut catalogue = BTreeMap::new();
+    let mut bad = None;
+    index.scan(&[Tag::Pack.byte()], &mut |key, value| match pack_of_key(key)
+        .and_then(|number| Ok((number, PackInfo::from_value(key, value)?)))
+    {
+        Ok((number, info)) => {
+            catalogue.insert(number, info);
+            ControlFlow::Continue(())
+        }
+        Err(error) => {
+            bad = Some(error);
+            ControlFlow::Break(())
+        }
+    })?;
+    bad.map_or(Ok(catalogue), |error| Err(error.into()))
+}

@@ -1,0 +1,99 @@
+//! Where a block lies, and how the index writes it down.
+
+use crate::{IndexError, Score};
+
+/// A record of a pack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// Number of the pack.
+    pub(crate) pack: u32,
+    /// Offset of the record's header.
+    pub(crate) offset: u64,
+    /// Length of the block in bytes.
+    pub(crate) length: u32,
+    /// CRC-32 of the block.
+    pub(crate) checksum: u32,
+}
+
+impl Place {
+    /// Length of the value in the index.
+    const SIZE: usize = 20;
+
+    pub(crate) fn to_value(self) -> Vec<u8> {
+        let mut value = Vec::with_capacity(Self::SIZE);
+        value.extend_from_slice(&self.pack.to_be_bytes());
+        value.extend_from_slice(&self.offset.to_be_bytes());
+        value.extend_from_slice(&self.length.to_be_bytes());
+        value.extend_from_slice(&self.checksum.to_be_bytes());
+        value
+    }
+
+    pub(crate) fn from_value(key: &[u8], value: &[u8]) -> Result<Self, IndexError> {
+        let unreadable = || IndexError::Entry { key: key.to_vec() };
+        let value: &[u8; Self::SIZE] = value.try_into().map_err(|_| unreadable())?;
+        let word = |at: usize| [value[at], value[at + 1], value[at + 2], value[at + 3]];
+        let mut offset = [0; 8];
+        offset.copy_from_slice(&value[4..12]);
+        Ok(Self {
+            pack: u32::from_be_bytes(word(0)),
+            offset: u64::from_be_bytes(offset),
+            length: u32::from_be_bytes(word(12)),
+            checksum: u32::from_be_bytes(word(16)),
+        })
+    }
+}
+
+/// First byte of an index key: what the entry is about.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tag {
+    /// Score -> place of the block.
+    Block,
+    /// Score -> place of its second copy.
+    Copy,
+    /// Score -> place of the damaged block.
+    Quarantine,
+    /// Pack number -> catalogue entry.
+    Pack,
+    /// Pack number -> which of its blocks were used.
+    Used,
+}
+
+impl Tag {
+    pub(crate) const fn byte(self) -> u8 {
+        match self {
+            Self::Block => b'b',
+            Self::Copy => b'c',
+            Self::Quarantine => b'q',
+            Self::Pack => b'p',
+            Self::Used => b'u',
+        }
+    }
+
+    /// Key of an entry about a block.
+    pub(crate) fn score(self, score: &Score) -> Vec<u8> {
+        let mut key = Vec::with_capacity(1 + Score::BINARY);
+        key.push(self.byte());
+        key.extend_from_slice(&score.to_binary());
+        key
+    }
+
+    /// Key of an entry about a pack.
+    pub(crate) fn pack(self, pack: u32) -> Vec<u8> {
+        let mut key = vec![self.byte()];
+        key.extend_from_slice(&pack.to_be_bytes());
+        key
+    }
+}
+
+/// The score in a key that [`Tag::score`] made.
+pub(crate) fn score_of_key(key: &[u8]) -> Result<Score, IndexError> {
+    let unreadable = || IndexError::Entry { key: key.to_vec() };
+    let binary = key.get(1..).and_then(|rest| rest.try_into().ok()).ok_or_else(unreadable)?;
+    Score::from_binary(binary).map_err(|_| unreadable())
+}
+
+/// The pack number in a key that [`Tag::pack`] made.
+pub(crate) fn pack_of_key(key: &[u8]) -> Result<u32, IndexError> {
+    let number = key.get(1..).and_then(|rest| rest.try_into().ok());
+    number.map(u32::from_be_bytes).ok_or_else(|| IndexError::Entry { key: key.to_vec() })
+}

@@ -1,0 +1,236 @@
+//! Opening a store: bringing the index up to what the packs say.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    fs::{self, File, OpenOptions},
+    path::Path,
+    sync::Arc,
+};
+
+use crate::{
+    Change, Error, Index, PackKind, RECORD_HEADER, Result, Score, TableEntry,
+    appender::{OpenPack, seal_file},
+    marks::Marks,
+    pack::{self, Contents},
+    pack_store::{PackInfo, PackState, read_catalogue},
+    place::{Tag, pack_of_key, score_of_key},
+};
+
+/// What the opening of a store found.
+pub(crate) struct Recovered {
+    pub(crate) catalogue: BTreeMap<u32, PackInfo>,
+    pub(crate) open_blocks: Option<OpenPack>,
+    pub(crate) open_copies: Option<OpenPack>,
+    pub(crate) next_pack: u32,
+    pub(crate) bytes: u64,
+    pub(crate) quarantine: HashSet<Score>,
+    pub(crate) missing: HashSet<u32>,
+}
+
+/// Most changes of one batch.
+const BATCH: usize = 4096;
+
+pub(crate) fn recover(packs: &Path, index: &dyn Index, used: &Marks) -> Result<Recovered> {
+    let mut catalogue = read_catalogue(index)?;
+    let mut files = list(packs)?;
+    for number in dead(&catalogue) {
+        if files.remove(&number).is_some() {
+            let path = pack::path(packs, number);
+            fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+        }
+        index.apply(&[Change::Delete(Tag::Pack.pack(number)), Change::Delete(Tag::Used.pack(number))])?;
+        catalogue.remove(&number);
+    }
+    // Without any entry the index is new, or was thrown away: then a record with wrong bytes is damage
+    // and not the torn end of a write.
+    let rebuilding = catalogue.is_empty();
+    let mut open: BTreeMap<PackKind, OpenPack> = BTreeMap::new();
+    for (&number, length) in &mut files {
+        let known = catalogue.get(&number).copied();
+        if known.is_some_and(|info| info.state == PackState::Sealed) {
+            continue;
+        }
+        let Some((info, found)) = recover_pack(packs, number, known, rebuilding, index)? else {
+            *length = 0;
+            continue;
+        };
+        catalogue.insert(number, info);
+        *length = info.end;
+        if let Some(found) = found
+            && let Some(older) = open.insert(info.kind, found)
+        {
+            seal_older(packs, &older, index, &mut catalogue)?;
+        }
+    }
+    let missing = catalogue.keys().filter(|number| !files.contains_key(number)).copied().collect();
+    for number in &missing {
+        tracing::error!(pack = number, "a pack file is missing");
+    }
+    let highest = files.keys().chain(catalogue.keys()).max();
+    let mut quarantine = HashSet::new();
+    scan(index, Tag::Quarantine, |key, _| {
+        quarantine.insert(score_of_key(key)?);
+        Ok(())
+    })?;
+    scan(index, Tag::Used, |key, value| {
+        used.load(pack_of_key(key)?, value);
+        Ok(())
+    })?;
+    Ok(Recovered {
+        next_pack: highest.map_or(1, |highest| highest + 1),
+        bytes: files.values().sum(),
+        open_blocks: open.remove(&PackKind::Blocks),
+        open_copies: open.remove(&PackKind::Copies),
+        catalogue,
+        quarantine,
+        missing,
+    })
+}
+
+/// Calls `visit` for every index entry of a kind; its first error ends the scan.
+pub(crate) fn scan(
+    index: &dyn Index,
+    tag: Tag,
+    mut visit: impl FnMut(&[u8], &[u8]) -> Result<(), crate::IndexError>,
+) -> Result<()> {
+    let mut result = Ok(());
+    index.scan(&[tag.byte()], &mut |key, value| {
+        result = visit(key, value);
+        if result.is_ok() { std::ops::ControlFlow::Continue(()) } else { std::ops::ControlFlow::Break(()) }
+    })?;
+    Ok(result?)
+}
+
+fn dead(catalogue: &BTreeMap<u32, PackInfo>) -> Vec<u32> {
+    catalogue.iter().filter(|(_, info)| info.state == PackState::Dead).map(|(number, _)| *number).collect()
+}
+
+/// Numbers and lengths of the pack files.
+fn list(packs: &Path) -> Result<BTreeMap<u32, u64>> {
+    let failed = || Error::io("read", packs);
+    let mut files = BTreeMap::new();
+    for entry in fs::read_dir(packs).map_err(failed())? {
+        let entry = entry.map_err(failed())?;
+        let name = entry.file_name();
+        if let Some(number) = name.to_str().and_then(pack::number) {
+            files.insert(number, entry.metadata().map_err(failed())?.len());
+        } else {
+            tracing::warn!(file = ?name, "not a pack, left alone");
+        }
+    }
+    Ok(files)
+}
+
+/// Brings the index up to one pack. `None` when the pack held nothing and was removed.
+fn recover_pack(
+    packs: &Path,
+    number: u32,
+    known: Option<PackInfo>,
+    rebuilding: bool,
+    index: &dyn Index,
+) -> Result<Option<(PackInfo, Option<OpenPack>)>> {
+    let path = pack::path(packs, number);
+    let file = OpenOptions::new().read(true).write(true).open(&path).map_err(Error::io("open", &path))?;
+    let Contents { kind, trailer, mut entries, mut end } = pack::read(&path, &file)?;
+    if known.is_none() && entries.is_empty() && trailer.is_none() {
+        // The process died while it made the pack.
+        fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+        return Ok(None);
+    }
+    let kind = known.map(|info| info.kind).or(kind).unwrap_or(PackKind::Blocks);
+    let committed = known.map_or(0, |info| info.end);
+    let mut damaged = Vec::new();
+    if trailer.is_none() {
+        let unsure = entries.partition_point(|entry| entry.offset < committed);
+        let mut good = entries.len();
+        for (at, entry) in entries.iter().enumerate().skip(unsure) {
+            if !is_whole(&file, entry).map_err(Error::io("read", &path))? {
+                if rebuilding {
+                    damaged.push(entry.score);
+                } else {
+                    good = at;
+                    break;
+                }
+            }
+        }
+        if good < entries.len() {
+            tracing::info!(pack = number, records = entries.len() - good, "cut off what was not acknowledged");
+            end = entries[good].offset;
+            entries.truncate(good);
+        }
+        end = end.max(committed).max(RECORD_HEADER as u64);
+        cut(&path, &file, end)?;
+    }
+    let state = if trailer.is_some() { PackState::Sealed } else { PackState::Open };
+    let records = u32::try_from(entries.len()).unwrap_or(u32::MAX);
+    let info = PackInfo { kind, state, records, end };
+    let fresh = entries.partition_point(|entry| entry.offset < committed);
+    add_to_index(index, number, info, &entries[fresh..], &damaged)?;
+    let open = (state == PackState::Open).then(|| OpenPack {
+        number,
+        file: Arc::new(file),
+        end,
+        committed: entries.len(),
+        entries,
+        sealed: false,
+    });
+    Ok(Some((info, open)))
+}
+
+fn is_whole(file: &File, entry: &TableEntry) -> std::io::Result<bool> {
+    let mut block = Vec::new();
+    let read = pack::read_block(file, entry.offset, entry.length, &mut block)?;
+    Ok(read && crc32fast::hash(&block) == entry.checksum)
+}
+
+fn cut(path: &Path, file: &File, end: u64) -> Result<()> {
+    let length = file.metadata().map_err(Error::io("read", path))?.len();
+    if length > end {
+        tracing::info!(pack = %path.display(), bytes = length - end, "cut off a torn end");
+        file.set_len(end).map_err(Error::io("cut", path))?;
+    }
+    Ok(())
+}
+
+fn add_to_index(
+    index: &dyn Index,
+    number: u32,
+    info: PackInfo,
+    entries: &[TableEntry],
+    damaged: &[Score],
+) -> Result<()> {
+    let tag = if info.kind == PackKind::Copies { Tag::Copy } else { Tag::Block };
+    for entries in entries.chunks(BATCH) {
+        let mut changes = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let place = entry.place(number).to_value();
+            let bad = damaged.contains(&entry.score);
+            let tag = if bad && tag == Tag::Block { Tag::Quarantine } else { tag };
+            changes.push(Change::Put(tag.score(&entry.score), place));
+        }
+        index.apply(&changes)?;
+    }
+    Ok(index.apply(&[Change::Put(Tag::Pack.pack(number), info.to_value())])?)
+}
+
+/// Only the newest pack of a kind goes on; an older one gets its table now.
+fn seal_older(
+    packs: &Path,
+    older: &OpenPack,
+    index: &dyn Index,
+    catalogue: &mut BTreeMap<u32, PackInfo>,
+) -> Result<()> {
+    match seal_file(packs, older.number, &older.file, older.end, &older.entries) {
+        Ok(_) => {}
+        // It can be read without a table; the next opening tries again.
+        Err(Error::DiskFull { .. }) => return Ok(()),
+        Err(error) => return Err(error),
+    }
+    let path = pack::path(packs, older.number);
+    older.file.sync_data().map_err(Error::io("sync", path))?;
+    if let Some(info) = catalogue.get_mut(&older.number) {
+        info.state = PackState::Sealed;
+        index.apply(&[Change::Put(Tag::Pack.pack(older.number), info.to_value())])?;
+    }
+    Ok(())
+}

@@ -1,0 +1,328 @@
+//! Tests of [`PackStore`]: crash, damage, capacity, collection.
+
+use std::{
+    error::Error as StdError,
+    fs::{self, OpenOptions},
+    os::unix::fs::FileExt as _,
+    path::Path,
+    sync::Arc,
+};
+
+use crate::{
+    Algorithm, BlockStore, Damage, Error, FaultyStore, Goal, Index, MemoryIndex, MemoryStore, Options, PackStore,
+    Reachable, RecordingStore, Score, StrictStore, conformance,
+};
+
+const FULL: usize = crate::MAX_BLOCK;
+
+fn options() -> Options {
+    Options { pack_size: 1 << 20, reserve: 0, commit_every: 300_000, ..Options::default() }
+}
+
+struct Home {
+    directory: tempfile::TempDir,
+    index: Arc<MemoryIndex>,
+    options: Options,
+}
+
+impl Home {
+    fn new() -> Self {
+        Self { directory: tempfile::tempdir().expect("temporary directory"), index: Arc::default(), options: options() }
+    }
+
+    fn open(&self) -> PackStore {
+        let index: Arc<MemoryIndex> = Arc::clone(&self.index);
+        PackStore::with_index(self.directory.path(), self.options.clone(), |_| Ok(Box::new(index))).expect("open")
+    }
+
+    fn packs(&self) -> Vec<std::path::PathBuf> {
+        let mut packs: Vec<_> = fs::read_dir(self.directory.path().join("packs"))
+            .expect("packs")
+            .map(|entry| entry.expect("entry").path())
+            .collect();
+        packs.sort();
+        packs
+    }
+}
+
+fn block(n: u32) -> Vec<u8> {
+    let mut block = vec![u8::try_from(n % 256).expect("small"); FULL];
+    block[..4].copy_from_slice(&n.to_be_bytes());
+    block
+}
+
+fn fill(store: &PackStore, numbers: std::ops::Range<u32>) -> Vec<Score> {
+    let scores = numbers.map(|n| store.put(Algorithm::Sha256, &block(n)).expect("put")).collect();
+    store.sync().expect("sync");
+    scores
+}
+
+fn flip(path: &Path, at: u64) {
+    let file = OpenOptions::new().read(true).write(true).open(path).expect("open");
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).expect("read");
+    file.write_all_at(&[byte[0] ^ 0x40], at).expect("write");
+}
+
+struct Pins(Vec<Score>);
+
+impl Reachable for Pins {
+    fn visit(&self, keep: &mut dyn FnMut(&Score)) -> Result<(), Box<dyn StdError + Send + Sync>> {
+        self.0.iter().for_each(keep);
+        Ok(())
+    }
+}
+
+#[test]
+fn every_store_conforms() {
+    conformance::check(MemoryStore::new);
+    conformance::check(StrictStore::new);
+    conformance::check(|| FaultyStore::new(MemoryStore::new()));
+    conformance::check(|| RecordingStore::new(StrictStore::new()));
+    let mut homes = Vec::new();
+    conformance::check(|| {
+        homes.push(Home::new());
+        homes.last().expect("just pushed").open()
+    });
+}
+
+#[cfg(feature = "rocksdb")]
+#[test]
+fn the_store_with_rocksdb_conforms() {
+    let mut homes = Vec::new();
+    conformance::check(|| {
+        homes.push(tempfile::tempdir().expect("temporary directory"));
+        PackStore::open(homes.last().expect("just pushed").path(), options()).expect("open")
+    });
+}
+
+#[test]
+fn what_was_synced_is_there_after_reopening() {
+    let home = Home::new();
+    let scores = fill(&home.open(), 0..30);
+    assert!(home.packs().len() > 3, "packs are sealed at their size");
+    let store = home.open();
+    for (n, score) in (0..).zip(&scores) {
+        assert_eq!(store.get(score).expect("get"), Some(block(n)));
+    }
+    fill(&store, 30..35);
+    drop(store);
+    assert_eq!(home.open().statistics().records, 35);
+}
+
+#[test]
+fn only_one_owner() {
+    let home = Home::new();
+    let _store = home.open();
+    let second = PackStore::with_index(home.directory.path(), options(), |_| Ok(Box::new(MemoryIndex::default())));
+    assert!(
+        matches!(second.err(), Some(Error::InUse { owner: Some(owner), .. }) if owner == std::process::id().to_string())
+    );
+}
+
+#[test]
+fn a_lost_index_is_made_again() {
+    let mut home = Home::new();
+    let store = home.open();
+    let scores = fill(&store, 0..30);
+    let root = store.put_twice(Algorithm::Blake3, b"root").expect("put");
+    drop(store);
+    home.index = Arc::default();
+    let store = home.open();
+    for (n, score) in (0..).zip(&scores) {
+        assert_eq!(store.get(score).expect("get"), Some(block(n)));
+    }
+    assert!(store.contains(&root).expect("contains"));
+}
+
+#[test]
+fn a_torn_end_is_cut_off() {
+    for cut in [1, 63, 64, 65, 70_000, FULL as u64 + 63] {
+        let mut home = Home::new();
+        home.options.commit_every = u64::MAX;
+        let store = home.open();
+        let scores = fill(&store, 0..2);
+        let before = fs::metadata(&home.packs()[0]).expect("metadata").len();
+        store.put(Algorithm::Sha256, &block(2)).expect("put");
+        // The process dies here: nothing is committed, no destructor runs.
+        let index: Arc<MemoryIndex> = Arc::new(MemoryIndex::default());
+        home.index
+            .scan(&[], &mut |key, value| {
+                index.apply(&[crate::Change::Put(key.to_vec(), value.to_vec())]).expect("apply");
+                std::ops::ControlFlow::Continue(())
+            })
+            .expect("scan");
+        drop(store);
+        home.index = index;
+        OpenOptions::new().write(true).open(&home.packs()[0]).expect("open").set_len(before + cut).expect("cut");
+        let store = home.open();
+        for (n, score) in (0..).zip(&scores) {
+            assert_eq!(store.get(score).expect("get"), Some(block(n)), "cut {cut}");
+        }
+        assert_eq!(store.statistics().records, 2, "cut {cut}");
+        let again = fill(&store, 2..4);
+        drop(store);
+        assert_eq!(home.open().get(&again[1]).expect("get"), Some(block(3)));
+    }
+}
+
+#[test]
+fn a_flipped_byte_is_never_returned_and_a_put_heals_it() {
+    let home = Home::new();
+    let scores = fill(&home.open(), 0..3);
+    flip(&home.packs()[0], 64 + 64 + 1000);
+    let store = home.open();
+    assert!(matches!(store.get(&scores[0]), Err(Error::Damaged { score }) if score == scores[0]));
+    assert!(!store.contains(&scores[0]).expect("contains"));
+    drop(store);
+    let store = home.open();
+    assert!(matches!(store.get(&scores[0]), Err(Error::Damaged { .. })), "quarantine survives");
+    assert_eq!(store.quarantined(), [scores[0]]);
+    fill(&store, 0..1);
+    assert_eq!(store.get(&scores[0]).expect("get"), Some(block(0)));
+    assert_eq!(store.quarantined(), []);
+    assert_eq!(store.get(&scores[1]).expect("get"), Some(block(1)), "its neighbours are not touched");
+}
+
+#[test]
+fn a_root_survives_the_loss_of_either_copy() {
+    for victim in 0..2 {
+        let home = Home::new();
+        let store = home.open();
+        let root = store.put_twice(Algorithm::Sha256, &block(7)).expect("put");
+        drop(store);
+        assert_eq!(home.packs().len(), 2, "the copies lie in different packs");
+        fs::remove_file(&home.packs()[victim]).expect("remove");
+        let store = home.open();
+        assert_eq!(store.get(&root).expect("get"), Some(block(7)));
+        store.scrub(true, &mut |_| {}, &mut |_| {}).expect("scrub");
+        drop(store);
+        let other = home.packs()[0].clone();
+        let store = home.open();
+        assert_eq!(store.get(&root).expect("get"), Some(block(7)));
+        assert_eq!(store.statistics().missing_packs, 0, "{other:?}");
+    }
+}
+
+#[test]
+fn scrub_names_every_damage() {
+    let home = Home::new();
+    let scores = fill(&home.open(), 0..20);
+    let record = 64 + FULL as u64;
+    flip(&home.packs()[0], 20);
+    flip(&home.packs()[0], 64 + record + 30);
+    flip(&home.packs()[1], 64 + 64 + 5);
+    let length = fs::metadata(&home.packs()[1]).expect("metadata").len();
+    flip(&home.packs()[1], length - 100);
+    let store = home.open();
+    let mut found = Vec::new();
+    store.scrub(true, &mut |damage| found.push(damage), &mut |_| {}).expect("scrub");
+    assert_eq!(
+        found,
+        [
+            Damage::PackHeader { pack: 1 },
+            Damage::RecordHeader { score: scores[1], pack: 1 },
+            Damage::Table { pack: 2 },
+            Damage::Block { score: scores[7], pack: 2 },
+        ]
+    );
+    found.clear();
+    store.scrub(false, &mut |damage| found.push(damage), &mut |_| {}).expect("scrub");
+    assert_eq!(found, [], "packs were written anew, the block is in quarantine");
+    for (n, score) in (0..).zip(&scores) {
+        match store.get(score) {
+            Err(Error::Damaged { .. }) => assert_eq!(n, 7),
+            read => assert_eq!(read.expect("get"), Some(block(n))),
+        }
+    }
+}
+
+#[test]
+fn collection_drops_what_no_pin_needs() {
+    let home = Home::new();
+    let store = home.open();
+    let scores = fill(&store, 0..60);
+    let pins = Pins(scores.iter().copied().step_by(3).collect());
+    let report = store.collect(&pins, Goal::Unreachable).expect("collect");
+    assert_eq!((report.dropped, report.kept), (40, 20));
+    assert!(report.bytes_after * 2 < report.bytes_before, "{report:?}");
+    drop(store);
+    let store = home.open();
+    for (n, score) in (0..).zip(&scores) {
+        assert_eq!(store.get(score).expect("get").is_some(), n % 3 == 0, "{n}");
+    }
+    let disk: u64 = home.packs().iter().map(|path| fs::metadata(path).expect("metadata").len()).sum();
+    assert_eq!(store.statistics().bytes, disk);
+}
+
+#[test]
+fn a_hold_keeps_what_is_in_use() {
+    let home = Home::new();
+    let store = home.open();
+    let scores = fill(&store, 0..40);
+    drop(store);
+    // A new process has used nothing yet, but for the marks that were saved.
+    let store = home.open();
+    store.collect(&Pins(scores.clone()), Goal::AtMost(0)).expect("collect");
+    let hold = store.hold();
+    assert!(store.contains(&scores[3]).expect("contains"));
+    let during = fill(&store, 100..103);
+    store.collect(&Pins(Vec::new()), Goal::Unreachable).expect("collect");
+    assert!(store.contains(&scores[3]).expect("contains"), "it was used under the hold");
+    assert!(during.iter().all(|score| store.contains(score).expect("contains")), "put under the hold");
+    drop(hold);
+    store.collect(&Pins(Vec::new()), Goal::Unreachable).expect("collect");
+    assert!(!store.contains(&scores[3]).expect("contains"));
+}
+
+#[test]
+fn capacity_evicts_what_was_not_used_and_keeps_pins() {
+    let mut home = Home::new();
+    home.options.capacity = Some(8 << 20);
+    let store = home.open();
+    let pinned = fill(&store, 0..20);
+    store.set_reachable(Arc::new(Pins(pinned.clone())));
+    fill(&store, 20..200);
+    assert!(store.statistics().bytes <= 8 << 20);
+    for (n, score) in (0..).zip(&pinned) {
+        assert_eq!(store.get(score).expect("get"), Some(block(n)), "pinned");
+    }
+    let all = fill(&store, 200..220);
+    store.set_reachable(Arc::new(Pins(pinned.iter().chain(&all).copied().collect())));
+    let mut refused = None;
+    for n in 300..400 {
+        let _hold = store.hold();
+        match store.put(Algorithm::Sha256, &block(n)) {
+            Ok(score) => {
+                store.set_reachable(Arc::new(Pins(pinned.iter().chain(&all).copied().chain([score]).collect())))
+            }
+            Err(error) => {
+                refused = Some(error);
+                break;
+            }
+        }
+    }
+    // Later pins replace earlier ones, so the loop ends only if everything that is kept fills the store.
+    if let Some(error) = refused {
+        assert!(matches!(error, Error::Full { capacity, .. } if capacity == 8 << 20));
+    }
+    let everything: Vec<_> = fill_pinned(&store, &pinned);
+    assert!(!everything.is_empty());
+    for (n, score) in (0..).zip(&pinned) {
+        assert_eq!(store.get(score).expect("get"), Some(block(n)), "pinned to the end");
+    }
+}
+
+/// Pins everything that it puts until the store refuses, which it must.
+fn fill_pinned(store: &PackStore, pinned: &[Score]) -> Vec<Score> {
+    let mut pins = pinned.to_vec();
+    for n in 1000..1200 {
+        store.set_reachable(Arc::new(Pins(pins.clone())));
+        match store.put(Algorithm::Sha256, &block(n)) {
+            Ok(score) => pins.push(score),
+            Err(Error::Full { .. }) => return pins,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    panic!("a store of 8 MiB took 25 MiB of pinned blocks");
+}
