@@ -1,0 +1,81 @@
+//! Which blocks are XORed into a source block.
+
+use std::collections::VecDeque;
+
+use cas::{BlockStore, Sampler, Score};
+
+use crate::{Dice, Key, Parameters, Result};
+
+/// A randomizer that was chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Draw {
+    /// A block of the store.
+    Stored(Score),
+    /// A new random block.
+    Fresh,
+}
+
+/// Chooses the randomizers of one file, none of them twice.
+///
+/// From the store first, in the order of its sampler. When that runs dry, each tuple gets one fresh block,
+/// and for the rest blocks that this file stored in earlier stripes: so the first file in an empty store
+/// costs two bytes a byte and not three, and no block is in two tuples of one stripe.
+pub struct Randomizers<'a> {
+    sampler: Option<Box<dyn Sampler + 'a>>,
+    own: VecDeque<Score>,
+    dice: Box<dyn Dice>,
+}
+
+impl<'a> Randomizers<'a> {
+    /// Randomizers for one file.
+    pub fn new(store: &'a dyn BlockStore, parameters: &Parameters, mut dice: Box<dyn Dice>) -> Self {
+        let order = dice.order(parameters.algorithm);
+        let sampler = order.map(|seed| store.sampler(parameters.algorithm, seed));
+        Self { sampler, own: VecDeque::new(), dice }
+    }
+
+    /// Chooses for `tuples` tuples of one stripe.
+    pub(crate) fn draw(&mut self, tuples: usize, parameters: &Parameters) -> Result<Vec<Draw>> {
+        let mut draws = Vec::with_capacity(tuples * usize::from(parameters.tuple - 1));
+        for _ in 0..tuples {
+            for place in 1..parameters.tuple {
+                draws.push(self.draw_one(place == 1)?);
+            }
+        }
+        Ok(draws)
+    }
+
+    fn draw_one(&mut self, first: bool) -> Result<Draw> {
+        if let Some(sampler) = &mut self.sampler {
+            if let Some(score) = sampler.next()? {
+                return Ok(Draw::Stored(score));
+            }
+            self.sampler = None;
+        }
+        let own = if first { None } else { self.own.pop_front() };
+        Ok(own.map_or(Draw::Fresh, Draw::Stored))
+    }
+
+    /// Offers the blocks of a finished stripe as randomizers of later ones. Files from repeating dice use
+    /// fresh blocks only.
+    pub(crate) fn offer(&mut self, stored: impl IntoIterator<Item = Score>) {
+        /// Enough for the stripes in flight; more would only be memory.
+        const MOST: usize = 65_536;
+        if self.dice.reuse() {
+            let room = MOST.saturating_sub(self.own.len());
+            self.own.extend(stored.into_iter().take(room));
+        }
+    }
+
+    pub(crate) fn fresh(&mut self, block: &mut [u8]) {
+        self.dice.randomizer(block);
+    }
+
+    pub(crate) fn padding(&mut self, bytes: &mut [u8]) {
+        self.dice.padding(bytes);
+    }
+
+    pub(crate) fn key(&mut self) -> Key {
+        self.dice.key()
+    }
+}
