@@ -1,1 +1,5 @@
-fn main() {}
+//! The program `offs`.
+
+fn main() -> std::process::ExitCode {
+    offsystem::run()
+}

@@ -114,6 +114,19 @@ impl PackStore {
         Ok(total)
     }
 
+    /// Reads one block and compares it with its score. Returns its length, or `None` when it is not here or
+    /// was damaged; then it is in quarantine and `report` was told.
+    pub fn check(&self, score: &Score, report: &mut dyn FnMut(Damage)) -> Result<Option<u64>> {
+        let Some(place) = self.shared.lookup(Tag::Block, score)? else { return Ok(None) };
+        let mut block = Vec::new();
+        if matches!(self.shared.read_place(&place, &mut block)?, Reading::Good) && score.matches(&block) {
+            return Ok(Some(u64::from(place.length)));
+        }
+        report(Damage::Block { score: *score, pack: place.pack });
+        self.shared.quarantine(score, &place)?;
+        Ok(None)
+    }
+
     /// Scores of blocks that were found damaged and are not healed.
     pub fn quarantined(&self) -> Vec<Score> {
         let mut scores: Vec<_> =

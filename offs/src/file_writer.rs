@@ -235,7 +235,8 @@ impl Pipeline<'_, '_> {
         loop {
             let Ok(mut job) = lock(jobs).recv() else { return };
             let mut stored = Vec::with_capacity(job.stripe.tuples());
-            let done = lock(self.randomizers).draw(job.stripe.tuples(), self.parameters).and_then(|draws| {
+            let draws = lock(self.randomizers).draw(job.stripe.tuples(), self.parameters);
+            let done = draws.and_then(|draws| {
                 let mut draws = draws.into_iter();
                 let mut next =
                     |block: &mut [u8]| self.xor_randomizer(draws.next().unwrap_or(Draw::Fresh), block, &mut scratch);

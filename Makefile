@@ -1,0 +1,52 @@
+# What there is to do with this checkout. The first of these builds takes a while: it compiles RocksDB.
+SHELL := /bin/bash
+export CARGO_TARGET_DIR ?= $(HOME)/.cache/offs-target
+# Read when a command runs, so that `make` itself costs nothing.
+ROCKSDB = ROCKSDB_STATIC=1 ROCKSDB_LIB_DIR="$$(tools/rocksdb.sh)"
+CARGO = $(ROCKSDB) cargo
+OFFS = $(CARGO_TARGET_DIR)/release/offs
+FILE ?=
+
+.PHONY: demo test build install lint doc soak bench fuzz twin vectors clean-target requirements
+
+demo: build
+	OFFS="$(OFFS)" tools/demo.sh $(FILE)
+
+test: requirements
+	$(CARGO) test --release --workspace
+
+build: requirements
+	$(CARGO) build --release --bin offs
+
+install: requirements
+	$(CARGO) install --locked --path .
+
+lint: requirements
+	cargo fmt --all --check
+	$(CARGO) clippy --release --workspace --all-targets --features cas/testing -- -D warnings
+
+doc: requirements
+	RUSTDOCFLAGS="-D warnings" $(ROCKSDB) cargo doc --release --workspace --no-deps
+
+# Long runs: crashes, damage, full disks, memory. SOAK=short is what CI runs.
+soak: build
+	OFFS="$(OFFS)" tests/soak/run.sh
+
+# Against the disk, the hash, restic and borg, and at ten million blocks.
+bench: build
+	OFFS="$(OFFS)" benches/compare.sh
+	$(CARGO) bench --bench scale
+
+# Each parser of foreign bytes, FUZZ_SECONDS each.
+fuzz:
+	tools/fuzz.sh
+
+# The Python twin and the program read each other's files.
+twin: build
+	OFFS="$(OFFS)" tests/twin.sh
+
+vectors:
+	tools/twin-python.sh fixtures/twin/offs_twin.py vectors fixtures/vectors/files.json
+
+requirements:
+	@tools/requirements.sh

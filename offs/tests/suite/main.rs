@@ -1,0 +1,8 @@
+//! Tests of the owner-free layer over stores in memory.
+
+mod dice;
+mod directories;
+mod files;
+mod losses;
+mod urls;
+mod vectors;

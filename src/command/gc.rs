@@ -1,0 +1,40 @@
+//! `offs gc`
+
+use cas::Goal;
+use serde_json::json;
+
+use crate::{arguments::Gc, failure::Failure, home::Home, output, size::Size};
+
+pub(crate) fn run(home: &Home, arguments: &Gc) -> Result<(), Failure> {
+    if home.urls().lost() {
+        if !arguments.accept_lost_urls {
+            return Err(Failure::UrlsLost { path: home.urls().path().to_owned() });
+        }
+        home.urls().accept_lost()?;
+    }
+    let goal = arguments.to.map_or(Goal::Unreachable, |Size(bytes)| Goal::AtMost(bytes));
+    let report = home.store.collect(&home.pins(), goal).map_err(|error| match error {
+        // What we said ourselves comes back inside the store's error: say it once.
+        cas::Error::Reachable(source) => match source.downcast::<Failure>() {
+            Ok(failure) => *failure,
+            Err(source) => cas::Error::Reachable(source).into(),
+        },
+        other => other.into(),
+    })?;
+    if arguments.json {
+        return output::json(&json!({
+            "dropped": report.dropped,
+            "kept": report.kept,
+            "packs_removed": report.packs_removed,
+            "bytes_before": report.bytes_before,
+            "bytes_after": report.bytes_after,
+        }));
+    }
+    output::line(format!(
+        "dropped {} blocks, removed {} packs, {} are {} now",
+        report.dropped,
+        report.packs_removed,
+        Size(report.bytes_before),
+        Size(report.bytes_after)
+    ))
+}

@@ -1,0 +1,178 @@
+//! `offs get`
+
+use std::{
+    fs,
+    io::{self, Write as _},
+    ops::Range,
+    path::{Path, PathBuf},
+};
+
+use offs::{FileReader, Kind, Node, OffUrl};
+
+use crate::{
+    arguments::{Arguments, ByteRange, Get},
+    command::parse_url,
+    failure::Failure,
+    home::Home,
+    progress::Progress,
+    restore,
+};
+
+pub(crate) fn run(arguments: &Arguments, get: &Get) -> Result<(), Failure> {
+    let url = parse_url(&get.url)?;
+    let home = Home::open(arguments)?;
+    let store = home.store.as_ref();
+    let file = open(store, &url)?;
+    if url.path.is_empty() {
+        return if file.root().kind == Kind::Directory {
+            get_directory(&home, &url, &file, get)
+        } else {
+            let whole = 0..file.length();
+            get_file(&url, &file, whole, true, get)
+        };
+    }
+    let (entry, head) = restore::find(&file, &url.path)?;
+    let shown = || String::from_utf8_lossy(&entry.path).into_owned();
+    match entry.node {
+        Node::Directory => Err(Failure::IsDirectory { what: shown() }),
+        Node::Link { target } => Err(Failure::NoSuchPath {
+            path: format!("{}, which is a link to {}", shown(), String::from_utf8_lossy(&target)),
+        }),
+        Node::File { reference, size } => {
+            let file = FileReader::open_kind(store, &reference, Kind::File)?;
+            if file.length() != size {
+                return Err(offs::Error::EntryLength { directory: size, root: file.length() }.into());
+            }
+            get_file(&url, &file, 0..size, true, get)
+        }
+        Node::Packed { at, size } => {
+            let Some((reference, length)) = head.and_then(|head| head.packed) else {
+                return Err(Failure::NoSuchPath { path: shown() });
+            };
+            let file = FileReader::open_kind(store, &reference, Kind::File)?;
+            if file.length() != length {
+                return Err(offs::Error::EntryLength { directory: length, root: file.length() }.into());
+            }
+            get_file(&url, &file, at..at + size, false, get)
+        }
+    }
+}
+
+/// Opens what a URL names, and checks that it is what the URL says.
+pub(crate) fn open<'a>(store: &'a dyn cas::BlockStore, url: &OffUrl) -> Result<FileReader<'a>, Failure> {
+    let file = FileReader::open(store, &url.reference)?;
+    if file.length() != url.length {
+        return Err(offs::Error::Length { url: url.length, root: file.length() }.into());
+    }
+    if (file.root().kind == Kind::Directory) != url.content_type.is_directory() {
+        return Err(Failure::Kind);
+    }
+    Ok(file)
+}
+
+/// Writes the bytes `part` of a stored file; `whole` when they are all of it, so that its hash can be checked.
+fn get_file(url: &OffUrl, file: &FileReader<'_>, part: Range<u64>, whole: bool, get: &Get) -> Result<(), Failure> {
+    let range = match get.range {
+        Some(range) => within(range, &part)?,
+        None => part.clone(),
+    };
+    let length = range.end - range.start;
+    let target = target(url, get)?;
+    let progress = Progress::new(&target.as_deref().map_or_else(|| "-".into(), Path::to_string_lossy), Some(length));
+    let copy = |out: &mut dyn io::Write| {
+        if whole && get.range.is_none() {
+            file.copy(out, &|bytes| progress.at(bytes))
+        } else {
+            file.copy_range(range.clone(), out, &|bytes| progress.at(bytes))
+        }
+    };
+    let Some(target) = target else {
+        let mut out = io::stdout().lock();
+        copy(&mut out)?;
+        return out.flush().map_err(Failure::Output);
+    };
+    // It gets its name only when it is complete and verified.
+    let directory = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let failed = |source| Failure::io("write", &target, source);
+    let mut builder = tempfile::Builder::new();
+    let mut partial = builder.prefix(".offs-").suffix(".partial").tempfile_in(directory).map_err(failed)?;
+    copy(partial.as_file_mut()).map_err(|error| match error {
+        offs::Error::Write(source) => failed(source),
+        other => other.into(),
+    })?;
+    let mode = fs::Permissions::from(std::os::unix::fs::PermissionsExt::from_mode(0o666 & !umask()));
+    partial.as_file().set_permissions(mode).map_err(failed)?;
+    if get.output.is_some() {
+        partial.persist(&target).map_err(|error| failed(error.error))?;
+    } else {
+        partial.persist_noclobber(&target).map_err(|error| match error.error.kind() {
+            io::ErrorKind::AlreadyExists => Failure::Exists { path: target.clone() },
+            _ => failed(error.error),
+        })?;
+    }
+    Ok(())
+}
+
+/// The process's umask; there is no way to read it but to set it, and nothing else runs yet.
+fn umask() -> u32 {
+    let current = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    rustix::process::umask(current);
+    current.as_raw_mode()
+}
+
+fn within(range: ByteRange, part: &Range<u64>) -> Result<Range<u64>, Failure> {
+    let length = part.end - part.start;
+    if range.first >= length {
+        return Err(Failure::Range { first: range.first, length });
+    }
+    let end = range.last.map_or(length, |last| last.saturating_add(1).min(length));
+    Ok(part.start + range.first..part.start + end)
+}
+
+/// Where to write to; `None` for standard output.
+fn target(url: &OffUrl, get: &Get) -> Result<Option<PathBuf>, Failure> {
+    if let Some(output) = &get.output {
+        return Ok((output != Path::new("-")).then(|| output.clone()));
+    }
+    let last = url.path.last().map(|last| std::os::unix::ffi::OsStrExt::from_bytes(last));
+    let name: Option<&std::ffi::OsStr> = last.or_else(|| url.name.as_deref().map(std::ffi::OsStr::new));
+    let name = PathBuf::from(name.ok_or(Failure::NoName)?);
+    // A name that comes with a URL is a stranger's choice: it must not replace anything.
+    if name.symlink_metadata().is_ok() { Err(Failure::Exists { path: name }) } else { Ok(Some(name)) }
+}
+
+fn get_directory(home: &Home, url: &OffUrl, file: &FileReader<'_>, get: &Get) -> Result<(), Failure> {
+    let what = || url.name.clone().unwrap_or_else(|| "it".to_owned());
+    let Some(target) = target(url, get)? else { return Err(Failure::IsDirectory { what: what() }) };
+    if get.range.is_some() {
+        return Err(Failure::IsDirectory { what: what() });
+    }
+    // An empty directory is as good as none; anything else is not touched.
+    let failed = |source| Failure::io("write", &target, source);
+    match fs::remove_dir(&target) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(_) => return Err(Failure::Exists { path: target }),
+    }
+    let parent = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut builder = tempfile::Builder::new();
+    let partial = builder.prefix(".offs-").suffix(".partial").tempdir_in(parent).map_err(failed)?;
+    let progress = Progress::new(&target.to_string_lossy(), None);
+    let inside = partial.path().join("tree");
+    restore::restore(home.store.as_ref(), file, &inside, &progress).inspect_err(|_| make_removable(&inside))?;
+    fs::rename(&inside, &target).map_err(failed)
+}
+
+/// A half-restored tree may have directories that even we may not write; their removal needs that.
+fn make_removable(path: &Path) {
+    let Ok(entries) = fs::read_dir(path) else { return };
+    for entry in entries.flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+            if let Err(error) = fs::set_permissions(entry.path(), mode) {
+                tracing::debug!(%error, "cannot make a directory removable");
+            }
+            make_removable(&entry.path());
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! `offs put`
+
+use std::{
+    fs::File,
+    io::Read,
+    path::{Path, PathBuf},
+};
+
+use cas::BlockStore as _;
+use offs::{Code, ContentType, OffUrl, Parameters, PutOptions, Stored, SystemDice};
+use serde_json::json;
+
+use crate::{
+    arguments::{ParityShape, Put},
+    failure::Failure,
+    home::Home,
+    output,
+    progress::Progress,
+    report, tree,
+    url_database::Operation,
+};
+
+pub(crate) fn run(home: &Home, arguments: &Put) -> Result<(), Failure> {
+    let options =
+        PutOptions { parameters: parameters(home, arguments)?, sealed: !arguments.bare, ..PutOptions::default() };
+    let mut failures = Vec::new();
+    for path in &arguments.paths {
+        if let Err(failure) = put_one(home, arguments, &options, path) {
+            failures.push(failure);
+        }
+    }
+    // One path, one failure: it needs no list.
+    if failures.len() < 2 && arguments.paths.len() == 1 {
+        return failures.pop().map_or(Ok(()), Err);
+    }
+    let code = failures.iter().map(report::code).max();
+    failures.iter().for_each(report::tell);
+    code.map_or(Ok(()), |code| Err(Failure::Some { failed: failures.len(), of: arguments.paths.len(), code }))
+}
+
+/// From flags, then settings, then defaults.
+fn parameters(home: &Home, arguments: &Put) -> Result<Parameters, Failure> {
+    let wrong = |what: &str, detail: String| Failure::Config {
+        path: home.path().join("config.toml"),
+        detail: format!("put.{what}: {detail}"),
+    };
+    let settings = &home.config.put;
+    let mut parameters = Parameters::default();
+    let parity = match (&arguments.parity, &settings.parity) {
+        (Some(parity), _) => Some(*parity),
+        (None, Some(text)) => Some(text.parse().map_err(|error: &str| wrong("parity", error.to_owned()))?),
+        (None, None) => None,
+    };
+    match parity {
+        Some(ParityShape::None) => parameters = parameters.without_parity(),
+        Some(ParityShape::Shape { data, parity }) => (parameters.data, parameters.parity) = (data, parity),
+        None => {}
+    }
+    if parameters.code != Code::None && arguments.code == "novelpoly" {
+        parameters.code = Code::Novelpoly;
+    }
+    if let Some(hash) = &settings.hash {
+        parameters.algorithm = hash.parse().map_err(|error: cas::ParseScoreError| wrong("hash", error.to_string()))?;
+    }
+    parameters.algorithm = arguments.hash.unwrap_or(parameters.algorithm);
+    parameters.tuple = arguments.tuple.or(settings.tuple).unwrap_or(parameters.tuple);
+    parameters.check()?;
+    Ok(parameters)
+}
+
+fn put_one(home: &Home, arguments: &Put, options: &PutOptions, path: &Path) -> Result<(), Failure> {
+    // From the first block to the pin nothing of it may be evicted.
+    let _hold = home.store.hold();
+    let (stored, own_name, own_type) = if path == Path::new("-") {
+        (put_stream(home, options, &mut std::io::stdin().lock(), "standard input", None)?, None, None)
+    } else {
+        let metadata = std::fs::metadata(path).map_err(|source| Failure::io("read", path, source))?;
+        let name = name_of(path);
+        if metadata.is_dir() {
+            (tree::store(home, path, options)?, name, Some(ContentType::directory()))
+        } else if metadata.is_file() {
+            let mut file = File::open(path).map_err(|source| Failure::io("read", path, source))?;
+            let label = path.display().to_string();
+            let stored = put_stream(home, options, &mut file, &label, Some(metadata.len()));
+            let stored = stored.map_err(|failure| match failure {
+                Failure::File(offs::Error::Read(source)) => Failure::io("read", path, source),
+                other => other,
+            })?;
+            let guess = mime_guess::from_path(path).first_raw().and_then(|guess| guess.parse().ok());
+            (stored, name, guess)
+        } else {
+            return Err(Failure::Special { path: path.to_owned() });
+        }
+    };
+    // A directory's type is what it is.
+    let is_directory = own_type.as_ref().is_some_and(ContentType::is_directory);
+    let chosen = if is_directory { own_type } else { arguments.content_type.clone().or(own_type) };
+    let content_type = chosen.filter(|chosen| is_directory || !chosen.is_directory());
+    let url = OffUrl {
+        content_type: content_type.unwrap_or_else(ContentType::octet_stream),
+        length: stored.length,
+        reference: stored.reference.clone(),
+        name: arguments.name.clone().or(own_name),
+        path: Vec::new(),
+    };
+    // A URL that could not be opened again must not be printed.
+    let url: OffUrl = url.to_string().parse().map_err(|source| Failure::Url { url: url.to_string(), source })?;
+    home.store.sync()?;
+    home.record(if arguments.no_pin { Operation::Keep } else { Operation::Put }, &url)?;
+    if arguments.json {
+        output::json(&json!({
+            "url": url.to_string(),
+            "length": stored.length,
+            "type": url.content_type.as_str(),
+            "name": url.name,
+            "root": stored.reference.root.to_string(),
+            "blake3": blake3::Hash::from_bytes(stored.content_hash).to_hex().as_str(),
+            "pinned": !arguments.no_pin,
+            "path": path.display().to_string(),
+        }))
+    } else {
+        output::line(&url)
+    }
+}
+
+fn put_stream(
+    home: &Home,
+    options: &PutOptions,
+    source: &mut dyn Read,
+    label: &str,
+    total: Option<u64>,
+) -> Result<Stored, Failure> {
+    let progress = Progress::new(label, total);
+    Ok(offs::put(home.store.as_ref(), source, options, Box::new(SystemDice::new()), &|bytes| progress.at(bytes))?)
+}
+
+/// A path's own name, if it can stand in a URL.
+fn name_of(path: &Path) -> Option<String> {
+    // `.` and `..` have no name of their own, but what they stand for has.
+    let path: PathBuf = match path.file_name() {
+        Some(name) => name.into(),
+        None => path.canonicalize().ok()?.file_name()?.into(),
+    };
+    path.to_str().map(str::to_owned).filter(|name| name.len() <= 1024)
+}

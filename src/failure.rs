@@ -1,0 +1,88 @@
+//! Everything that can make a command fail.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use offs::{OffUrlError, ParametersError};
+
+/// A failure of a command.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// The store or a file in it.
+    #[error(transparent)]
+    File(#[from] offs::Error),
+    /// A file of the user's.
+    #[error("cannot {action} {}", path.display())]
+    Io { action: &'static str, path: PathBuf, source: io::Error },
+    /// Standard output.
+    #[error("cannot write to standard output")]
+    Output(#[source] io::Error),
+    /// An argument that is not a URL.
+    #[error("{url} cannot be opened")]
+    Url { url: String, source: OffUrlError },
+    /// The settings.
+    #[error("{} is not valid: {detail}", path.display())]
+    Config { path: PathBuf, detail: String },
+    /// Parameters of a put.
+    #[error("the parameters do not go together")]
+    Parameters(#[from] ParametersError),
+    /// There is no home directory to be found.
+    #[error("there is no home directory")]
+    NoHome,
+    /// The output is there already and its name was not the user's choice.
+    #[error("{} exists already", path.display())]
+    Exists { path: PathBuf },
+    /// No name to write to.
+    #[error("the URL has no name")]
+    NoName,
+    /// A path inside a directory that is not there.
+    #[error("there is no {path} in this directory")]
+    NoSuchPath { path: String },
+    /// A range of or a stream for something that has none.
+    #[error("{what} is a directory")]
+    IsDirectory { what: String },
+    /// The range starts after the end.
+    #[error("the range starts at {first}, but the file has {length} bytes")]
+    Range { first: u64, length: u64 },
+    /// The type in the URL is not what the root says.
+    #[error("the URL's media type and the file's kind do not agree")]
+    Kind,
+    /// A file changed while it was being stored.
+    #[error("{} changed while it was being read", path.display())]
+    Changed { path: PathBuf },
+    /// A name that cannot be kept.
+    #[error("{} has a path that is too long to be stored", path.display())]
+    PathTooLong { path: PathBuf },
+    /// Neither a file, nor a directory, nor a link.
+    #[error("{} is neither a file nor a directory", path.display())]
+    Special { path: PathBuf },
+    /// The URL database lost records.
+    #[error("the URL database {} has lost records", path.display())]
+    UrlsLost { path: PathBuf },
+    /// A pinned URL cannot be followed.
+    #[error("cannot tell what {url} needs")]
+    Pin { url: String, source: Box<Failure> },
+    /// A URL is not in the database.
+    #[error("{url} is not in the URL database")]
+    NotListed { url: String },
+    /// Damage was found and told about.
+    #[error("damage was found")]
+    DamageFound,
+    /// Some of several things failed and were told about.
+    #[error("{failed} of {of} failed")]
+    Some { failed: usize, of: usize, code: u8 },
+}
+
+impl Failure {
+    pub(crate) fn io(action: &'static str, path: impl AsRef<Path>, source: io::Error) -> Self {
+        Self::Io { action, path: path.as_ref().to_owned(), source }
+    }
+}
+
+impl From<cas::Error> for Failure {
+    fn from(error: cas::Error) -> Self {
+        Self::File(error.into())
+    }
+}

@@ -1,0 +1,131 @@
+//! From failures to words and exit codes.
+
+use std::{error::Error as _, io, process::ExitCode};
+
+use crate::failure::Failure;
+
+const FAILED: u8 = 1;
+const USAGE: u8 = 2;
+const DAMAGE: u8 = 3;
+const NOT_FOUND: u8 = 4;
+
+/// Says how a command ended.
+pub(crate) fn end(result: Result<(), Failure>) -> ExitCode {
+    let Err(failure) = result else { return ExitCode::SUCCESS };
+    if !is_closed_pipe(&failure) {
+        tell(&failure);
+    }
+    ExitCode::from(code(&failure))
+}
+
+/// Prints a failure, its causes and what to do next.
+#[expect(clippy::print_stderr, reason = "this is where the program speaks")]
+pub(crate) fn tell(failure: &Failure) {
+    // The terminal must not be told what to do by a name inside a URL or a directory.
+    let plain = |text: String| text.replace(|c: char| c.is_control() && c != '\n', "?");
+    eprintln!("offs: {}", plain(failure.to_string()));
+    let mut cause = failure.source();
+    while let Some(error) = cause {
+        eprintln!("  caused by: {}", plain(error.to_string()));
+        cause = error.source();
+    }
+    if let Some(hint) = hint(failure) {
+        eprintln!("  hint: {hint}");
+    }
+}
+
+fn is_closed_pipe(failure: &Failure) -> bool {
+    let closed = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
+    match failure {
+        Failure::Output(error) | Failure::File(offs::Error::Write(error)) => closed(error),
+        _ => false,
+    }
+}
+
+/// The exit code of a failure.
+pub(crate) fn code(failure: &Failure) -> u8 {
+    match failure {
+        Failure::File(error) => file_code(error),
+        Failure::DamageFound => DAMAGE,
+        Failure::Some { code, .. } => *code,
+        Failure::Url { .. } | Failure::Parameters(_) | Failure::IsDirectory { .. } | Failure::NoName => USAGE,
+        Failure::NoSuchPath { .. } | Failure::NotListed { .. } => NOT_FOUND,
+        Failure::UrlsLost { .. } => DAMAGE,
+        Failure::Pin { source, .. } => code(source),
+        Failure::Io { .. }
+        | Failure::Output(_)
+        | Failure::Config { .. }
+        | Failure::NoHome
+        | Failure::Exists { .. }
+        | Failure::Range { .. }
+        | Failure::Kind
+        | Failure::Changed { .. }
+        | Failure::PathTooLong { .. }
+        | Failure::Special { .. } => FAILED,
+    }
+}
+
+fn file_code(error: &offs::Error) -> u8 {
+    match error {
+        offs::Error::Store(error) => store_code(error),
+        offs::Error::NoRoot { .. } => NOT_FOUND,
+        offs::Error::Lost { damaged, .. } => {
+            if damaged.is_empty() {
+                NOT_FOUND
+            } else {
+                DAMAGE
+            }
+        }
+        offs::Error::Inconsistent { .. } | offs::Error::ContentHash { .. } => DAMAGE,
+        offs::Error::Root { .. }
+        | offs::Error::Length { .. }
+        | offs::Error::EntryLength { .. }
+        | offs::Error::TooLong
+        | offs::Error::Read(_)
+        | offs::Error::Write(_)
+        | offs::Error::Erasure(_)
+        | offs::Error::Directory(_)
+        | offs::Error::Reference(_)
+        | offs::Error::Kind { .. }
+        | offs::Error::Worker => FAILED,
+    }
+}
+
+fn store_code(error: &cas::Error) -> u8 {
+    match error {
+        cas::Error::Damaged { .. }
+        | cas::Error::Index(cas::IndexError::Damaged { .. } | cas::IndexError::Entry { .. }) => DAMAGE,
+        cas::Error::BlockLength { .. }
+        | cas::Error::Full { .. }
+        | cas::Error::DiskFull { .. }
+        | cas::Error::InUse { .. }
+        | cas::Error::Io { .. }
+        | cas::Error::Index(cas::IndexError::Failed { .. })
+        | cas::Error::Broken
+        | cas::Error::Reachable(_) => FAILED,
+    }
+}
+
+fn hint(failure: &Failure) -> Option<&'static str> {
+    match failure {
+        Failure::File(offs::Error::Store(error)) => match error {
+            cas::Error::Index(_) => Some("run `offs repair index`: it is made again from the packs, no data is lost"),
+            cas::Error::DiskFull { .. } => Some("free some room on the disk, or unpin something and run `offs gc`"),
+            cas::Error::Full { .. } => Some("raise `capacity` in config.toml, or unpin something"),
+            cas::Error::InUse { .. } => Some("wait until that process has ended, or use another --home"),
+            cas::Error::Damaged { .. } => Some("run `offs verify --heal`"),
+            _ => None,
+        },
+        Failure::File(offs::Error::Lost { .. }) => {
+            Some("if another store has the file, get it there and put the blocks back; nothing here can rebuild it")
+        }
+        Failure::File(offs::Error::NoRoot { .. }) => Some("the file was never stored here, or its blocks were dropped"),
+        Failure::File(offs::Error::Root { .. }) => Some("check that the whole URL was copied"),
+        Failure::Exists { .. } => Some("say with -o where to write it"),
+        Failure::NoName => Some("say with -o where to write it"),
+        Failure::UrlsLost { .. } => Some("pin again what you want to keep, then run `offs gc --accept-lost-urls`"),
+        Failure::Pin { .. } => Some("nothing was dropped; heal it with `offs verify --heal`, or unpin it"),
+        Failure::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => Some("free some room on the disk"),
+        _ => None,
+    }
+}

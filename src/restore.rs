@@ -1,0 +1,201 @@
+//! Restoring a stored directory into the file system.
+
+use std::{
+    collections::HashMap,
+    ffi::OsStr,
+    fs::{self, File, FileTimes, OpenOptions, Permissions},
+    io::Write as _,
+    os::unix::{
+        ffi::OsStrExt as _,
+        fs::{OpenOptionsExt as _, PermissionsExt as _},
+    },
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use cas::BlockStore;
+use offs::{DirectoryReader, Entry, FileReader, Head, Kind, Node};
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
+
+use crate::{failure::Failure, progress::Progress};
+
+/// Restores the directory into `target`, which is made and must not exist.
+///
+/// Every path was checked by the reader: it is relative, has no `..`, and its parent is a directory that was
+/// made here a moment ago, so nothing is written through a link or outside of `target`.
+pub(crate) fn restore(
+    store: &dyn BlockStore,
+    file: &FileReader<'_>,
+    target: &Path,
+    progress: &Progress,
+) -> Result<(), Failure> {
+    let state =
+        std::cell::RefCell::new(Restore { store, target, packed: None, directories: Vec::new(), done: 0, progress });
+    DirectoryReader::entries::<Failure>(file, &mut |head| state.borrow_mut().head(head), &mut |entry| {
+        state.borrow_mut().entry(&entry)
+    })?;
+    state.into_inner().finish()
+}
+
+struct Restore<'a> {
+    store: &'a dyn BlockStore,
+    target: &'a Path,
+    packed: Option<FileReader<'a>>,
+    /// Directories get their mode and time last: restoring what is in them would change the one and may need
+    /// more than the other.
+    directories: Vec<(PathBuf, u32, Stamp)>,
+    done: u64,
+    progress: &'a Progress,
+}
+
+/// A modification time.
+#[derive(Clone, Copy)]
+struct Stamp {
+    seconds: i64,
+    nanoseconds: u32,
+}
+
+impl Stamp {
+    fn time(self) -> Option<SystemTime> {
+        let whole = Duration::from_secs(self.seconds.unsigned_abs());
+        let base = SystemTime::UNIX_EPOCH;
+        let base = if self.seconds < 0 { base.checked_sub(whole) } else { base.checked_add(whole) };
+        base?.checked_add(Duration::from_nanos(u64::from(self.nanoseconds)))
+    }
+}
+
+impl Restore<'_> {
+    fn head(&mut self, head: Head) -> Result<(), Failure> {
+        if let Some((reference, length)) = head.packed {
+            let packed = FileReader::open_kind(self.store, &reference, Kind::File)?;
+            check_length(length, packed.length())?;
+            self.packed = Some(packed);
+        }
+        Ok(())
+    }
+
+    fn entry(&mut self, entry: &Entry) -> Result<(), Failure> {
+        let path = if entry.path.is_empty() {
+            self.target.to_owned()
+        } else {
+            self.target.join(OsStr::from_bytes(&entry.path))
+        };
+        let stamp = Stamp { seconds: entry.mtime, nanoseconds: entry.nsec };
+        let failed = |source| Failure::io("create", &path, source);
+        match &entry.node {
+            Node::Directory => {
+                let mut builder = fs::DirBuilder::new();
+                std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+                builder.create(&path).map_err(failed)?;
+                self.directories.push((path, entry.mode, stamp));
+            }
+            Node::Link { target } => {
+                std::os::unix::fs::symlink(OsStr::from_bytes(target), &path).map_err(failed)?;
+                let time = Timespec { tv_sec: stamp.seconds, tv_nsec: i64::from(stamp.nanoseconds) };
+                let times = Timestamps { last_access: time, last_modification: time };
+                // Not every file system keeps times of links, and nothing depends on them.
+                if let Err(error) = utimensat(CWD, &path, &times, AtFlags::SYMLINK_NOFOLLOW) {
+                    tracing::debug!(%error, "time of a link");
+                }
+            }
+            Node::File { reference, size } => {
+                let source = FileReader::open_kind(self.store, reference, Kind::File)?;
+                check_length(*size, source.length())?;
+                let mut file = create(&path)?;
+                source.copy(&mut file, &|bytes| self.progress.at(self.done + bytes))?;
+                self.finish_file(&file, &path, entry.mode, stamp, *size)?;
+            }
+            Node::Packed { at, size } => {
+                let mut file = create(&path)?;
+                if let Some(packed) = &self.packed {
+                    // A piece is below 1 MiB as we write them, but a reader relies on nothing.
+                    let mut from = *at;
+                    while from < at + size {
+                        let to = (at + size).min(from + (1 << 20));
+                        let piece = packed.read_piece(from..to)?;
+                        file.write_all(&piece).map_err(|source| Failure::io("write", &path, source))?;
+                        from = to;
+                    }
+                }
+                self.finish_file(&file, &path, entry.mode, stamp, *size)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn finish_file(&mut self, file: &File, path: &Path, mode: u32, stamp: Stamp, size: u64) -> Result<(), Failure> {
+        set(file, path, mode, stamp)?;
+        self.done += size;
+        self.progress.at(self.done);
+        Ok(())
+    }
+
+    /// Modes and times of directories, the innermost first.
+    fn finish(self) -> Result<(), Failure> {
+        for (path, mode, stamp) in self.directories.iter().rev() {
+            let directory = File::open(path).map_err(|source| Failure::io("open", path, source))?;
+            set(&directory, path, *mode, *stamp)?;
+        }
+        Ok(())
+    }
+}
+
+fn check_length(directory: u64, root: u64) -> Result<(), Failure> {
+    if directory == root { Ok(()) } else { Err(offs::Error::EntryLength { directory, root }.into()) }
+}
+
+fn create(path: &Path) -> Result<File, Failure> {
+    let mut options = OpenOptions::new();
+    // `create_new` follows no link at the last component, and the others were made by us.
+    let file = options.write(true).create_new(true).mode(0o600).open(path);
+    file.map_err(|source| Failure::io("create", path, source))
+}
+
+fn set(file: &File, path: &Path, mode: u32, stamp: Stamp) -> Result<(), Failure> {
+    // Set-user-id and its like are not taken from strangers.
+    let permissions = Permissions::from_mode(mode & 0o777);
+    file.set_permissions(permissions).map_err(|source| Failure::io("set the mode of", path, source))?;
+    if let Some(time) = stamp.time() {
+        let times = FileTimes::new().set_accessed(time).set_modified(time);
+        file.set_times(times).map_err(|source| Failure::io("set the time of", path, source))?;
+    }
+    Ok(())
+}
+
+/// Finds one path inside a stored directory.
+pub(crate) fn find(file: &FileReader<'_>, path: &[Vec<u8>]) -> Result<(Entry, Option<Head>), Failure> {
+    let wanted = path.join(&b'/');
+    let found = std::cell::RefCell::new((None, None));
+    DirectoryReader::entries::<Failure>(
+        file,
+        &mut |head| {
+            found.borrow_mut().1 = Some(head);
+            Ok(())
+        },
+        &mut |entry| {
+            if entry.path == wanted {
+                found.borrow_mut().0 = Some(entry);
+            }
+            Ok(())
+        },
+    )?;
+    match found.into_inner() {
+        (Some(entry), head) => Ok((entry, head)),
+        (None, _) => Err(Failure::NoSuchPath { path: String::from_utf8_lossy(&wanted).into_owned() }),
+    }
+}
+
+/// Counts the entries of a stored directory by kind.
+pub(crate) fn count(file: &FileReader<'_>) -> Result<HashMap<&'static str, u64>, Failure> {
+    let mut counts = HashMap::new();
+    DirectoryReader::entries::<Failure>(file, &mut |_| Ok(()), &mut |entry| {
+        let kind = match entry.node {
+            Node::Directory => "directories",
+            Node::File { .. } | Node::Packed { .. } => "files",
+            Node::Link { .. } => "links",
+        };
+        *counts.entry(kind).or_insert(0) += 1;
+        Ok(())
+    })?;
+    Ok(counts)
+}
