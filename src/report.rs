@@ -46,11 +46,10 @@ fn is_closed_pipe(failure: &Failure) -> bool {
 pub(crate) fn code(failure: &Failure) -> u8 {
     match failure {
         Failure::File(error) => file_code(error),
-        Failure::DamageFound => DAMAGE,
+        Failure::DamageFound | Failure::UrlsLost { .. } => DAMAGE,
         Failure::Some { code, .. } => *code,
         Failure::Url { .. } | Failure::Parameters(_) | Failure::IsDirectory { .. } | Failure::NoName => USAGE,
         Failure::NoSuchPath { .. } | Failure::NotListed { .. } => NOT_FOUND,
-        Failure::UrlsLost { .. } => DAMAGE,
         Failure::Pin { source, .. } => code(source),
         Failure::Io { .. }
         | Failure::Output(_)
@@ -121,8 +120,7 @@ fn hint(failure: &Failure) -> Option<&'static str> {
         }
         Failure::File(offs::Error::NoRoot { .. }) => Some("the file was never stored here, or its blocks were dropped"),
         Failure::File(offs::Error::Root { .. }) => Some("check that the whole URL was copied"),
-        Failure::Exists { .. } => Some("say with -o where to write it"),
-        Failure::NoName => Some("say with -o where to write it"),
+        Failure::Exists { .. } | Failure::NoName => Some("say with -o where to write it"),
         Failure::UrlsLost { .. } => Some("pin again what you want to keep, then run `offs gc --accept-lost-urls`"),
         Failure::Pin { .. } => Some("nothing was dropped; heal it with `offs verify --heal`, or unpin it"),
         Failure::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => Some("free some room on the disk"),

@@ -54,7 +54,7 @@ pub(crate) fn store(home: &Home, top: &Path, options: &PutOptions) -> Result<Sto
         progress: &progress,
         done: 0,
     };
-    tree.directory(top, Vec::new())?;
+    tree.directory(top, &[])?;
     let packed = tree.pack()?;
     tree.object(packed)
 }
@@ -65,10 +65,10 @@ impl Tree<'_> {
         move |source| Failure::io("write a temporary file in", &path, source)
     }
 
-    fn directory(&mut self, path: &Path, inside: Vec<u8>) -> Result<(), Failure> {
+    fn directory(&mut self, path: &Path, inside: &[u8]) -> Result<(), Failure> {
         let failed = |source| Failure::io("read", path, source);
         let metadata = fs::metadata(path).map_err(failed)?;
-        self.entry(&metadata, inside.clone(), Node::Directory, path)?;
+        self.entry(&metadata, inside.to_vec(), Node::Directory, path)?;
         let mut names: Vec<_> = fs::read_dir(path)
             .map_err(failed)?
             .map(|entry| Ok(entry?.file_name()))
@@ -76,7 +76,7 @@ impl Tree<'_> {
             .map_err(failed)?;
         names.sort_unstable_by(|a, b| a.as_bytes().cmp(b.as_bytes()));
         for name in names {
-            let mut below = inside.clone();
+            let mut below = inside.to_vec();
             if !below.is_empty() {
                 below.push(b'/');
             }
@@ -91,7 +91,7 @@ impl Tree<'_> {
         let metadata = fs::symlink_metadata(path).map_err(failed)?;
         let kind = metadata.file_type();
         if kind.is_dir() {
-            return self.directory(path, inside);
+            return self.directory(path, &inside);
         }
         let node = if kind.is_symlink() {
             Node::Link { target: fs::read_link(path).map_err(failed)?.as_os_str().as_bytes().to_vec() }

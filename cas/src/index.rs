@@ -17,6 +17,9 @@ pub enum Change {
     Delete(Vec<u8>),
 }
 
+/// What is called with the key and the value of each entry of a scan.
+pub type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;
+
 /// An ordered map. [`crate::PackStore`] decides what its keys mean.
 pub trait Index: Send + Sync {
     /// The value of a key.
@@ -26,7 +29,7 @@ pub trait Index: Send + Sync {
     fn apply(&self, changes: &[Change]) -> Result<(), IndexError>;
 
     /// Calls `visit` with the entries whose key starts with `prefix`, ascending, until it breaks off.
-    fn scan(&self, prefix: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>) -> Result<(), IndexError>;
+    fn scan(&self, prefix: &[u8], visit: &mut Visit<'_>) -> Result<(), IndexError>;
 
     /// Returns when everything applied before survives a loss of power.
     fn sync(&self) -> Result<(), IndexError>;
@@ -42,7 +45,7 @@ impl<I: Index + ?Sized> Index for Arc<I> {
         self.as_ref().apply(changes)
     }
 
-    fn scan(&self, prefix: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>) -> Result<(), IndexError> {
+    fn scan(&self, prefix: &[u8], visit: &mut Visit<'_>) -> Result<(), IndexError> {
         self.as_ref().scan(prefix, visit)
     }
 
@@ -77,7 +80,7 @@ impl Index for MemoryIndex {
         Ok(())
     }
 
-    fn scan(&self, prefix: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>) -> Result<(), IndexError> {
+    fn scan(&self, prefix: &[u8], visit: &mut Visit<'_>) -> Result<(), IndexError> {
         let found: Vec<_> = self
             .entries
             .read()

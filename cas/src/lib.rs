@@ -52,7 +52,7 @@ pub use error::{Error, IndexError, Result};
 #[cfg(any(test, feature = "testing"))]
 pub use faulty_store::FaultyStore;
 pub use gc::{GcReport, Goal, Reachable};
-pub use index::{Change, Index, MemoryIndex};
+pub use index::{Change, Index, MemoryIndex, Visit};
 pub use memory_store::MemoryStore;
 pub use pack_store::{Options, PackStore, Statistics};
 pub use record::{PackKind, RECORD_HEADER, RecordHeader, TableEntry, Trailer};

@@ -1,13 +1,13 @@
 //! The index on disk: a RocksDB database with bounded memory.
 
-use std::{ops::ControlFlow, path::Path};
+use std::path::Path;
 
 use rocksdb::{
     BlockBasedIndexType, BlockBasedOptions, Cache, DB, DBCompressionType, DBRecoveryMode, Direction, ErrorKind,
     IteratorMode, LogLevel, Options, ReadOptions, WriteBatch,
 };
 
-use crate::{Change, Index, IndexError};
+use crate::{Change, Index, IndexError, index::Visit};
 
 /// [`Index`] in RocksDB: point lookups behind Bloom filters, no compression (scores do not compress),
 /// filters and index partitions inside one bounded cache, so that memory does not grow with the store.
@@ -78,7 +78,7 @@ impl Index for RocksIndex {
         self.database.write(batch).map_err(failure)
     }
 
-    fn scan(&self, prefix: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>) -> Result<(), IndexError> {
+    fn scan(&self, prefix: &[u8], visit: &mut Visit<'_>) -> Result<(), IndexError> {
         let mut reading = ReadOptions::default();
         // A walk over everything must not push the lookups' blocks out of the cache.
         reading.fill_cache(false);

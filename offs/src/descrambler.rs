@@ -93,7 +93,7 @@ impl Descrambler {
     ///
     /// # Errors
     /// [`Error::Lost`] when too much is gone, [`Error::Inconsistent`] when the parts do not fit together.
-    pub fn next(&mut self) -> Result<Want> {
+    pub fn want(&mut self) -> Result<Want> {
         loop {
             if let Some((source, place)) = self.reading {
                 return Ok(Want::Block(self.score(source, place)));

@@ -230,7 +230,7 @@ pub(crate) fn drive(store: &dyn BlockStore, reading: &mut Descrambler) -> Result
     let mut block = Vec::new();
     let mut healed = 0;
     loop {
-        match reading.next()? {
+        match reading.want()? {
             Want::Block(score) => match store.get_into(&score, &mut block) {
                 Ok(true) => reading.supply(&block),
                 Ok(false) => reading.absent(false),
@@ -319,6 +319,7 @@ impl Copying<'_, '_> {
         }
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "the end of the sender is the end of the queue")]
     fn write_in_order(
         &self,
         mut stripes: Range<u64>,

@@ -80,7 +80,7 @@ pub fn put(
     let body = if inline {
         first
     } else {
-        content.pad(&mut first, &randomizers);
+        Content::pad(&mut first, &randomizers);
         let pipeline = Pipeline { store, parameters, key: key.as_ref(), randomizers: &randomizers };
         pipeline.run(options.workers, first, &mut content)?
     };
@@ -137,7 +137,7 @@ impl Content<'_> {
     }
 
     /// Pads the last block of a stripe.
-    fn pad(&self, blocks: &mut Vec<u8>, randomizers: &Mutex<Randomizers<'_>>) {
+    fn pad(blocks: &mut Vec<u8>, randomizers: &Mutex<Randomizers<'_>>) {
         let length = blocks.len();
         blocks.resize(length.next_multiple_of(BLOCK), 0);
         if blocks.len() > length {
@@ -178,6 +178,7 @@ impl Pipeline<'_, '_> {
         })
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "the end of the sender is the end of the queue")]
     fn feed(
         &self,
         most: usize,
@@ -221,7 +222,7 @@ impl Pipeline<'_, '_> {
                 scrambler.done(&stripe, tuples, &mut padding);
             } else {
                 let mut blocks = content.read_stripe(self.parameters, spare.pop().unwrap_or_default())?;
-                content.pad(&mut blocks, self.randomizers);
+                Content::pad(&mut blocks, self.randomizers);
                 if !blocks.is_empty() {
                     scrambler.feed(blocks);
                 }

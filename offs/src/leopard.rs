@@ -18,7 +18,6 @@ impl Leopard {
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "it is the argument of map_err")]
 fn failed(error: reed_solomon_simd::Error) -> ErasureError {
     ErasureError::Library { detail: error.to_string() }
 }

@@ -100,7 +100,7 @@ fn get_file(url: &OffUrl, file: &FileReader<'_>, part: Range<u64>, whole: bool, 
         offs::Error::Write(source) => failed(source),
         other => other.into(),
     })?;
-    let mode = fs::Permissions::from(std::os::unix::fs::PermissionsExt::from_mode(0o666 & !umask()));
+    let mode: fs::Permissions = std::os::unix::fs::PermissionsExt::from_mode(0o666 & !umask());
     partial.as_file().set_permissions(mode).map_err(failed)?;
     if get.output.is_some() {
         partial.persist(&target).map_err(|error| failed(error.error))?;

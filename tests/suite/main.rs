@@ -1,0 +1,6 @@
+//! The real binary, end to end, and the rules of the house.
+
+mod damage;
+mod program;
+mod tidy;
+mod world;
