@@ -6,6 +6,8 @@
 //!
 //! `cargo bench --bench scale`, with `SCALE_BLOCKS` for another number than 10^7.
 
+#![expect(clippy::print_stdout, reason = "figures are what it is for")]
+
 use std::{
     fs::{self, File},
     os::unix::fs::FileExt as _,

@@ -1,6 +1,6 @@
 //! The program: command line, configuration, URL database, files of the user.
 //!
-//! Only this crate speaks: the libraries return errors with fields, and [`report`] chooses the words, the
+//! Only this crate speaks: the libraries return errors with fields, and `report` chooses the words, the
 //! hint and the exit code.
 
 mod arguments;

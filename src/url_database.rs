@@ -66,12 +66,16 @@ impl UrlDatabase {
         let mut lines = BTreeMap::new();
         let mut sound = true;
         let mut found = 0;
+        // Each file has every line, so the longer one says how many there must be.
+        let mut written = 0;
         for path in &paths {
             let Some(text) = read(path)? else {
                 sound = false;
                 continue;
             };
             found += 1;
+            written =
+                written.max(text.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n")).count());
             for line in text.split_inclusive(|byte| *byte == b'\n') {
                 match parse(line) {
                     Some((number, line)) => {
@@ -81,10 +85,9 @@ impl UrlDatabase {
                 }
             }
         }
-        let last = lines.keys().next_back().copied().unwrap_or(0);
-        let first = lines.keys().next().copied().unwrap_or(1);
-        let gaps = lines.len() as u64 != (last + 1).saturating_sub(first);
-        let database = Self { paths, lost: gaps || (found == 0 && expected), lines };
+        let gaps = !lines.keys().copied().eq(1..=lines.len() as u64);
+        let lost = gaps || lines.len() < written || (found == 0 && expected);
+        let database = Self { paths, lines, lost };
         if found == 0 && !expected {
             database.rewrite()?;
         } else if !sound && found > 0 && !database.lost {
@@ -115,7 +118,8 @@ impl UrlDatabase {
     pub(crate) fn append(&mut self, operation: Operation, urls: &[OffUrl]) -> Result<(), Failure> {
         let mut number = self.lines.keys().next_back().copied().unwrap_or(0);
         let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let mut text = String::new();
+        // A torn line that is kept as evidence must not swallow what comes after it.
+        let mut text = String::from(if self.lost { "\n" } else { "" });
         let mut added = Vec::new();
         for url in urls {
             number += 1;

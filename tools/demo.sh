@@ -57,7 +57,7 @@ if [ $# -gt 0 ] && [ -n "$1" ]; then
 else
     source="$work/a demo file.bin"
     say 'A file of 300 MB of random bytes, which nothing can compress.'
-    printf '$ head -c 300000000 /dev/urandom > %q\n' "$source"
+    printf "$ head -c 300000000 /dev/urandom > '%s'\n" "$source"
     head -c 300000000 /dev/urandom > "$source"
 fi
 [ -f "$source" ] || [ -d "$source" ] || { echo "$source is neither a file nor a directory" >&2; exit 1; }
@@ -108,8 +108,10 @@ cat <<TEXT
 The content has $(awk -v size="$size" 'BEGIN { printf "%.1f MB", size / 1e6 }').
 The empty store grew by  $(so_much "$first").
 The warm store grew by   $(so_much "$second").
-A quarter of the content is parity: any 4 of 20 source blocks of a stripe can be lost and rebuilt.
 TEXT
+if [ "$size" -ge 1000000 ]; then
+    echo 'For every 16 blocks of content there are 4 of parity, and any 16 of the 20 give the others.'
+fi
 
 say 'Where everything was; it is removed now.'
 show ls "$OFFS_HOME" "$OFFS_HOME/store"

@@ -287,27 +287,7 @@ fn capacity_evicts_what_was_not_used_and_keeps_pins() {
     for (n, score) in (0..).zip(&pinned) {
         assert_eq!(store.get(score).expect("get"), Some(block(n)), "pinned");
     }
-    let all = fill(&store, 200..220);
-    store.set_reachable(Arc::new(Pins(pinned.iter().chain(&all).copied().collect())));
-    let mut refused = None;
-    for n in 300..400 {
-        let _hold = store.hold();
-        match store.put(Algorithm::Sha256, &block(n)) {
-            Ok(score) => {
-                store.set_reachable(Arc::new(Pins(pinned.iter().chain(&all).copied().chain([score]).collect())))
-            }
-            Err(error) => {
-                refused = Some(error);
-                break;
-            }
-        }
-    }
-    // Later pins replace earlier ones, so the loop ends only if everything that is kept fills the store.
-    if let Some(error) = refused {
-        assert!(matches!(error, Error::Full { capacity, .. } if capacity == 8 << 20));
-    }
-    let everything: Vec<_> = fill_pinned(&store, &pinned);
-    assert!(!everything.is_empty());
+    assert!(fill_pinned(&store, &pinned).len() > pinned.len());
     for (n, score) in (0..).zip(&pinned) {
         assert_eq!(store.get(score).expect("get"), Some(block(n)), "pinned to the end");
     }

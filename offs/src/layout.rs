@@ -124,7 +124,7 @@ mod tests {
         #[test]
         fn stripes_tile_their_level(length in 0_u64..1 << 40, data in 1_u8..=128, parity in 0_u8..=128, tuple in 2_u8..=8) {
             let code = if parity == 0 { Code::None } else { Code::Leopard };
-            let layout = Layout::new(Parameters { data, parity, tuple, code, ..Parameters::default() }, length);
+            let layout = Layout::new(Parameters { tuple, code, data, parity, ..Parameters::default() }, length);
             for (at, level) in (0..).zip(layout.levels()) {
                 let stripes = layout.stripes(at);
                 if let Some(last) = stripes.checked_sub(1) {

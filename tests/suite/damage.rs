@@ -116,7 +116,7 @@ fn packs_that_are_cut_gone_or_swapped() {
         });
         matrix(&original, &format!("pack {number} empty"), &|world| truncate(&pack(world, number), 0));
         matrix(&original, &format!("pack {number} gone"), &|world| {
-            fs::remove_file(pack(world, number)).expect("remove")
+            fs::remove_file(pack(world, number)).expect("remove");
         });
     }
     matrix(&original, "two packs swapped", &|world| {

@@ -137,12 +137,12 @@ fn describe(top: &Path) -> Vec<String> {
         let content = if metadata.is_file() {
             blake3::hash(&fs::read(&path).expect("read")).to_string()
         } else if metadata.is_symlink() {
-            format!("{:?}", fs::read_link(&path).expect("link"))
+            fs::read_link(&path).expect("link").display().to_string()
         } else {
             todo.extend(sorted(&path));
             String::new()
         };
-        lines.push(format!("{inside:?} {mode:o} {time:?} {content}"));
+        lines.push(format!("{} {mode:o} {time:?} {content}", inside.display()));
     }
     lines.sort();
     lines

@@ -5,7 +5,7 @@ use offs::{Dice, Key};
 use sha2::{Digest as _, Sha256};
 
 /// The first `length` bytes of SHA-256(label | 0 | seed | counter) for counter = 0, 1, ...
-pub fn expand(label: &str, seed: u64, length: usize) -> Vec<u8> {
+pub(crate) fn expand(label: &str, seed: u64, length: usize) -> Vec<u8> {
     let mut stream = Stream::new(label, seed);
     let mut bytes = vec![0; length];
     stream.fill(&mut bytes);
@@ -37,14 +37,14 @@ impl Stream {
 }
 
 /// Dice of a golden vector: fresh randomizers only.
-pub struct VectorDice {
+pub(crate) struct VectorDice {
     seed: u64,
     randomizers: u64,
     padding: Stream,
 }
 
 impl VectorDice {
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self { seed, randomizers: 0, padding: Stream::new("padding", seed) }
     }
 }

@@ -28,14 +28,14 @@ proptest! {
     #[test]
     fn what_goes_in_comes_out(
         blocks in 0_usize..40,
-        off_by in -2_i64..=2,
+        off_by in -2_isize..=2,
         tuple in 2_u8..=8,
         sealed: bool,
         sha: bool,
         shape in prop_oneof![Just((16, 0)), Just((16, 4)), Just((5, 3)), Just((1, 1)), Just((3, 7))],
         workers in 1_usize..4,
     ) {
-        let length = usize::try_from((blocks * BLOCK) as i64 + off_by).unwrap_or(0);
+        let length = (blocks * BLOCK).saturating_add_signed(off_by);
         let content = expand("content", blocks as u64, length);
         let (data, parity) = shape;
         let code = if parity == 0 { Code::None } else { Code::Leopard };

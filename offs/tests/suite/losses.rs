@@ -76,7 +76,9 @@ fn one_more_than_parity_is_named() {
     let all = stripes(&store, &reference);
     let gone: BTreeSet<_> = all[0].iter().step_by(4).map(|tuple| tuple[0]).collect();
     assert_eq!(gone.len(), 5);
-    gone.iter().for_each(|score| store.lose(*score));
+    for score in &gone {
+        store.lose(*score);
+    }
     let error = read(&store, &reference).expect_err("five of twenty");
     let Error::Lost { missing, damaged } = error else { panic!("{error}") };
     assert!(!missing.is_empty() && missing.iter().all(|score| gone.contains(score)) && damaged.is_empty());
