@@ -10,7 +10,7 @@ FILE ?=
 .PHONY: demo test build install lint doc soak bench fuzz twin vectors clean-target requirements
 
 demo: build
-	OFFS="$(OFFS)" tools/demo.sh $(FILE)
+	OFFS="$(OFFS)" tools/demo.sh "$(FILE)"
 
 test: requirements
 	$(CARGO) test --release --workspace

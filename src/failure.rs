@@ -40,6 +40,12 @@ pub(crate) enum Failure {
     /// A path inside a directory that is not there.
     #[error("there is no {path} in this directory")]
     NoSuchPath { path: String },
+    /// A path inside a directory that is a link.
+    #[error("{path} is a link to {target}; links are restored with their directory, not followed")]
+    IsLink { path: String, target: String },
+    /// An argument of `put` that does not go with the others.
+    #[error("{what}")]
+    Usage { what: &'static str },
     /// A range of or a stream for something that has none.
     #[error("{what} is a directory")]
     IsDirectory { what: String },

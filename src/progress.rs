@@ -64,6 +64,12 @@ impl Drop for Progress {
     }
 }
 
+/// A warning on standard error, for people and logs.
+#[expect(clippy::print_stderr, reason = "this is where the program speaks")]
+pub(crate) fn warn(text: &str) {
+    eprintln!("offs: {}", text.replace(char::is_control, "?"));
+}
+
 /// A remark on standard error, for people at a terminal.
 #[expect(clippy::print_stderr, reason = "this is where the program speaks")]
 pub(crate) fn remark(text: &str) {

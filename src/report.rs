@@ -48,7 +48,12 @@ pub(crate) fn code(failure: &Failure) -> u8 {
         Failure::File(error) => file_code(error),
         Failure::DamageFound | Failure::UrlsLost { .. } => DAMAGE,
         Failure::Some { code, .. } => *code,
-        Failure::Url { .. } | Failure::Parameters(_) | Failure::IsDirectory { .. } | Failure::NoName => USAGE,
+        Failure::Url { .. }
+        | Failure::Parameters(_)
+        | Failure::Usage { .. }
+        | Failure::IsLink { .. }
+        | Failure::IsDirectory { .. }
+        | Failure::NoName => USAGE,
         Failure::NoSuchPath { .. } | Failure::NotListed { .. } => NOT_FOUND,
         Failure::Pin { source, .. } => code(source),
         Failure::Io { .. }
@@ -116,7 +121,7 @@ fn hint(failure: &Failure) -> Option<&'static str> {
             _ => None,
         },
         Failure::File(offs::Error::Lost { .. }) => {
-            Some("if another store has the file, get it there and put the blocks back; nothing here can rebuild it")
+            Some("nothing here can rebuild it; if you have the file elsewhere, put it again")
         }
         Failure::File(offs::Error::NoRoot { .. }) => Some("the file was never stored here, or its blocks were dropped"),
         Failure::File(offs::Error::Root { .. }) => Some("check that the whole URL was copied"),

@@ -29,8 +29,16 @@ pub(crate) fn restore(
     target: &Path,
     progress: &Progress,
 ) -> Result<(), Failure> {
-    let state =
-        std::cell::RefCell::new(Restore { store, target, packed: None, directories: Vec::new(), done: 0, progress });
+    let state = std::cell::RefCell::new(Restore {
+        store,
+        target,
+        packed: None,
+        packed_read: 0,
+        packed_hash: blake3::Hasher::new(),
+        directories: Vec::new(),
+        done: 0,
+        progress,
+    });
     DirectoryReader::entries::<Failure>(file, &mut |head| state.borrow_mut().head(head), &mut |entry| {
         state.borrow_mut().entry(&entry)
     })?;
@@ -41,6 +49,9 @@ struct Restore<'a> {
     store: &'a dyn BlockStore,
     target: &'a Path,
     packed: Option<FileReader<'a>>,
+    /// How far the packed file was read in order, and the hash of that.
+    packed_read: u64,
+    packed_hash: blake3::Hasher,
     /// Directories get their mode and time last: restoring what is in them would change the one and may need
     /// more than the other.
     directories: Vec<(PathBuf, u32, Stamp)>,
@@ -113,6 +124,10 @@ impl Restore<'_> {
                     while from < at + size {
                         let to = (at + size).min(from + (1 << 20));
                         let piece = packed.read_piece(from..to)?;
+                        if from == self.packed_read {
+                            self.packed_hash.update(&piece);
+                            self.packed_read = to;
+                        }
                         file.write_all(&piece).map_err(|source| Failure::io("write", &path, source))?;
                         from = to;
                     }
@@ -130,8 +145,20 @@ impl Restore<'_> {
         Ok(())
     }
 
+    /// Compares the packed file with its root's hash, as every file that is read whole is. Pieces that came
+    /// in order were hashed on their way; else it is read once more.
+    fn check_packed(&self) -> Result<(), Failure> {
+        let Some(packed) = &self.packed else { return Ok(()) };
+        if self.packed_read < packed.length() {
+            return Ok(packed.copy(&mut std::io::sink(), &|_| {})?);
+        }
+        let (expected, found) = (packed.root().content_hash, *self.packed_hash.finalize().as_bytes());
+        if found == expected { Ok(()) } else { Err(offs::Error::ContentHash { expected, found }.into()) }
+    }
+
     /// Modes and times of directories, the innermost first.
     fn finish(self) -> Result<(), Failure> {
+        self.check_packed()?;
         for (path, mode, stamp) in self.directories.iter().rev() {
             let directory = File::open(path).map_err(|source| Failure::io("open", path, source))?;
             set(&directory, path, *mode, *stamp)?;

@@ -15,7 +15,7 @@ use offs::{DirectoryWriter, Entry, Head, Kind, Node, PutOptions, Reference, Stor
 use crate::{
     failure::Failure,
     home::Home,
-    progress::{Progress, remark},
+    progress::{Progress, warn},
 };
 
 /// Files below this size are packed into one.
@@ -96,7 +96,8 @@ impl Tree<'_> {
         let node = if kind.is_symlink() {
             Node::Link { target: fs::read_link(path).map_err(failed)?.as_os_str().as_bytes().to_vec() }
         } else if !kind.is_file() {
-            remark(&format!("{} is neither a file nor a directory nor a link, and was left out", path.display()));
+            // It has no content to keep. That it is left out must be known, at a terminal or not.
+            warn(&format!("{} is neither a file nor a directory nor a link, and was left out", path.display()));
             return Ok(());
         } else if metadata.len() < PACKED_BELOW {
             self.small_file(&inside, metadata.len())?
@@ -154,7 +155,7 @@ impl Tree<'_> {
         }
         let stored = stored?;
         self.done += stored.length;
-        // A packed file exactly when something is in it: entries without bytes need one to point into too.
+        // There always is one: an entry without bytes needs one to point into too.
         Ok(Some((stored.reference, stored.length)))
     }
 

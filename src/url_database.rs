@@ -25,14 +25,17 @@ pub(crate) enum Operation {
     Pin,
     Unpin,
     Forget,
+    /// The first line, which only says that the database was made.
+    New,
 }
 
-const OPERATIONS: [(&str, Operation); 5] = [
+const OPERATIONS: [(&str, Operation); 6] = [
     ("put", Operation::Put),
     ("keep", Operation::Keep),
     ("pin", Operation::Pin),
     ("unpin", Operation::Unpin),
     ("forget", Operation::Forget),
+    ("new", Operation::New),
 ];
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,9 +89,14 @@ impl UrlDatabase {
             }
         }
         let gaps = !lines.keys().copied().eq(1..=lines.len() as u64);
-        let lost = gaps || lines.len() < written || (found == 0 && expected);
+        let unreadable =
+            lines.values().any(|line| line.operation != Operation::New && line.url.parse::<OffUrl>().is_err());
+        let lost = gaps || unreadable || lines.len() < written || (lines.is_empty() && expected);
+        if lines.is_empty() && !expected {
+            lines.insert(1, Line { time: now(), operation: Operation::New, url: "-".to_owned() });
+        }
         let database = Self { paths, lines, lost };
-        if found == 0 && !expected {
+        if !expected && database.lines.len() == 1 {
             database.rewrite()?;
         } else if !sound && found > 0 && !database.lost {
             tracing::warn!("one copy of the URL database was damaged; it is made again from the other");
@@ -109,7 +117,10 @@ impl UrlDatabase {
     /// Accepts that records are gone: from now on what is left is all there is.
     pub(crate) fn accept_lost(&mut self) -> Result<(), Failure> {
         let lines = std::mem::take(&mut self.lines);
-        self.lines = (1..).zip(lines.into_values()).collect();
+        let readable = |line: &Line| line.operation != Operation::New && line.url.parse::<OffUrl>().is_ok();
+        let first = Line { time: now(), operation: Operation::New, url: "-".to_owned() };
+        let kept = lines.into_values().filter(readable);
+        self.lines = (1..).zip(std::iter::once(first).chain(kept)).collect();
         self.lost = false;
         self.rewrite()
     }
@@ -117,7 +128,7 @@ impl UrlDatabase {
     /// Adds records; they are on stable storage, twice, when this returns.
     pub(crate) fn append(&mut self, operation: Operation, urls: &[OffUrl]) -> Result<(), Failure> {
         let mut number = self.lines.keys().next_back().copied().unwrap_or(0);
-        let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let time = now();
         // A torn line that is kept as evidence must not swallow what comes after it.
         let mut text = String::from(if self.lost { "\n" } else { "" });
         let mut added = Vec::new();
@@ -127,13 +138,24 @@ impl UrlDatabase {
             text.push_str(&render(number, &line));
             added.push((number, line));
         }
+        let mut appended = Vec::new();
         for path in &self.paths {
-            let append = || -> io::Result<()> {
+            let mut append = || -> io::Result<()> {
                 let mut file = private(OpenOptions::new().append(true).create(true)).open(path)?;
+                appended.push((file.try_clone()?, file.metadata()?.len()));
                 file.write_all(text.as_bytes())?;
                 file.sync_all()
             };
-            append().map_err(|source| Failure::io("write", path, source))?;
+            let result = append();
+            if let Err(source) = result {
+                // The numbers will be used again, so neither file may keep these lines, not even half of one.
+                for (file, before) in appended {
+                    if let Err(error) = file.set_len(before) {
+                        tracing::warn!(%error, "cannot take back what was appended to the URL database");
+                    }
+                }
+                return Err(Failure::io("write", path, source));
+            }
         }
         self.lines.extend(added);
         Ok(())
@@ -147,6 +169,7 @@ impl UrlDatabase {
             let Ok(url) = line.url.parse::<OffUrl>() else { continue };
             let reference = url.reference.to_bytes();
             match line.operation {
+                Operation::New => {}
                 Operation::Forget => {
                     places.remove(&reference);
                     listed.retain(|known| known.url.reference != url.reference);
@@ -160,7 +183,7 @@ impl UrlDatabase {
                     listed[at].pinned = match operation {
                         Operation::Put | Operation::Pin => true,
                         Operation::Unpin => false,
-                        Operation::Keep | Operation::Forget => listed[at].pinned,
+                        Operation::Keep | Operation::Forget | Operation::New => listed[at].pinned,
                     };
                 }
             }
@@ -183,6 +206,10 @@ impl UrlDatabase {
         }
         Ok(())
     }
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// Only for its owner: a URL is all that is needed to read a file.
@@ -231,6 +258,7 @@ mod tests {
     fn survives_the_damage_of_either_file_and_tells_that_of_both() {
         let home = tempfile::tempdir().expect("temporary directory");
         let mut database = UrlDatabase::open(home.path(), false).expect("open");
+        assert!(!UrlDatabase::open(home.path(), true).expect("open").lost(), "empty is not lost");
         for n in 0..5 {
             database.append(Operation::Put, &[url(n)]).expect("append");
         }
@@ -260,6 +288,10 @@ mod tests {
             std::fs::write(&path, &text).expect("write");
         }
         assert!(check().1, "both damaged in the same line");
+        for name in ["urls", "urls.copy"] {
+            std::fs::write(home.path().join(name), b"").expect("write");
+        }
+        assert!(check().1, "both emptied");
         for name in ["urls", "urls.copy"] {
             std::fs::remove_file(home.path().join(name)).expect("remove");
         }

@@ -34,6 +34,9 @@ pub(crate) struct Contents {
     pub(crate) entries: Vec<TableEntry>,
     /// Where the records end.
     pub(crate) end: u64,
+    /// From here on records were looked for behind bytes that are none: they may be anything that lay in a
+    /// block, and count only if their hash is right.
+    pub(crate) searched: u64,
 }
 
 /// Reads a pack's header and its table, or, where there is none, walks its records.
@@ -45,11 +48,11 @@ pub(crate) fn read(path: &Path, file: &File) -> Result<Contents> {
     let length = file.metadata().map_err(failed)?.len();
     let kind = read_header(file, 0).map_err(failed)?.and_then(|h| parse_pack_header(&h)).map(|(_, kind)| kind);
     if let Some((trailer, entries)) = read_table(file, length).map_err(failed)? {
-        return Ok(Contents { kind, trailer: Some(trailer), end: trailer.offset, entries });
+        return Ok(Contents { kind, trailer: Some(trailer), end: trailer.offset, entries, searched: u64::MAX });
     }
-    let entries = walk(file, length).map_err(failed)?;
+    let (entries, searched) = walk(file, length).map_err(failed)?;
     let end = entries.last().map_or(RECORD_HEADER as u64, TableEntry::end);
-    Ok(Contents { kind, trailer: None, entries, end })
+    Ok(Contents { kind, trailer: None, entries, end, searched })
 }
 
 /// Trailer and table of a sealed pack.
@@ -77,8 +80,9 @@ fn read_header(file: &File, at: u64) -> io::Result<Option<[u8; RECORD_HEADER]>> 
     }
 }
 
-fn walk(file: &File, length: u64) -> io::Result<Vec<TableEntry>> {
+fn walk(file: &File, length: u64) -> io::Result<(Vec<TableEntry>, u64)> {
     let mut entries = Vec::new();
+    let mut searched = u64::MAX;
     let mut at = RECORD_HEADER as u64;
     while let Some(bytes) = read_header(file, at)? {
         if let Some(RecordHeader { score, length: size, checksum }) = RecordHeader::from_bytes(&bytes) {
@@ -89,12 +93,13 @@ fn walk(file: &File, length: u64) -> io::Result<Vec<TableEntry>> {
             at = entry.end();
             entries.push(entry);
         } else if let Some(next) = find_record(file, at + 1)? {
+            searched = searched.min(next);
             at = next;
         } else {
             break;
         }
     }
-    Ok(entries)
+    Ok((entries, searched))
 }
 
 /// Offset of the next whole record header at or after `from`.

@@ -195,13 +195,25 @@ impl PackStore {
     /// a store opens without help after a crash.
     pub fn with_index(
         directory: &Path,
-        options: Options,
+        mut options: Options,
         open_index: impl FnOnce(&Path) -> Result<Box<dyn Index>>,
     ) -> Result<Self> {
         let packs = directory.join("packs");
+        let existed = packs.exists();
         fs::create_dir_all(&packs).map_err(Error::io("create", &packs))?;
         let lock = lock::acquire(directory)?;
+        if !existed {
+            for made in
+                [Some(directory), directory.parent()].into_iter().flatten().filter(|made| !made.as_os_str().is_empty())
+            {
+                sync_directory(made)?;
+            }
+        }
         let index = open_index(&directory.join("index"))?;
+        if let Some(capacity) = options.capacity {
+            // Nothing is evicted from the open pack, so it must be a small part of a small store.
+            options.pack_size = options.pack_size.min((capacity / 16).max(1 << 20));
+        }
         let used_bits = Marks::new(options.pack_size);
         let recovered = recovery::recover(&packs, index.as_ref(), &used_bits)?;
         let next_pack = Arc::new(AtomicU32::new(recovered.next_pack));

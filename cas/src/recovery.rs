@@ -131,7 +131,7 @@ fn recover_pack(
 ) -> Result<Option<(PackInfo, Option<OpenPack>)>> {
     let path = pack::path(packs, number);
     let file = OpenOptions::new().read(true).write(true).open(&path).map_err(Error::io("open", &path))?;
-    let Contents { kind, trailer, mut entries, mut end } = pack::read(&path, &file)?;
+    let Contents { kind, trailer, mut entries, mut end, searched } = pack::read(&path, &file)?;
     if known.is_none() && entries.is_empty() && trailer.is_none() {
         // The process died while it made the pack.
         fs::remove_file(&path).map_err(Error::io("remove", &path))?;
@@ -141,23 +141,22 @@ fn recover_pack(
     let committed = known.map_or(0, |info| info.end);
     let mut damaged = Vec::new();
     if trailer.is_none() {
-        let unsure = entries.partition_point(|entry| entry.offset < committed);
-        let mut good = entries.len();
-        for (at, entry) in entries.iter().enumerate().skip(unsure) {
-            if !is_whole(&file, entry).map_err(Error::io("read", &path))? {
-                if rebuilding {
-                    damaged.push(entry.score);
-                } else {
-                    good = at;
-                    break;
-                }
+        let mut good = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let unsure = entry.offset >= committed || entry.offset >= searched;
+            if !unsure || is_whole(&file, &entry, entry.offset >= searched).map_err(Error::io("read", &path))? {
+                good.push(entry);
+            } else if entry.offset >= searched {
+                // Found by searching, and no block: it was never a record.
+            } else if rebuilding {
+                damaged.push(entry);
+            } else {
+                tracing::info!(pack = number, at = entry.offset, "cut off what was not acknowledged");
+                end = entry.offset;
+                break;
             }
         }
-        if good < entries.len() {
-            tracing::info!(pack = number, records = entries.len() - good, "cut off what was not acknowledged");
-            end = entries[good].offset;
-            entries.truncate(good);
-        }
+        entries = good;
         end = end.max(committed).max(RECORD_HEADER as u64);
         cut(&path, &file, end)?;
     }
@@ -177,10 +176,10 @@ fn recover_pack(
     Ok(Some((info, open)))
 }
 
-fn is_whole(file: &File, entry: &TableEntry) -> std::io::Result<bool> {
+fn is_whole(file: &File, entry: &TableEntry, hash: bool) -> std::io::Result<bool> {
     let mut block = Vec::new();
     let read = pack::read_block(file, entry.offset, entry.length, &mut block)?;
-    Ok(read && crc32fast::hash(&block) == entry.checksum)
+    Ok(read && crc32fast::hash(&block) == entry.checksum && (!hash || entry.score.matches(&block)))
 }
 
 fn cut(path: &Path, file: &File, end: u64) -> Result<()> {
@@ -197,18 +196,25 @@ fn add_to_index(
     number: u32,
     info: PackInfo,
     entries: &[TableEntry],
-    damaged: &[Score],
+    damaged: &[TableEntry],
 ) -> Result<()> {
     let tag = if info.kind == PackKind::Copies { Tag::Copy } else { Tag::Block };
     for entries in entries.chunks(BATCH) {
         let mut changes = Vec::with_capacity(entries.len());
         for entry in entries {
-            let place = entry.place(number).to_value();
-            let bad = damaged.contains(&entry.score);
-            let tag = if bad && tag == Tag::Block { Tag::Quarantine } else { tag };
-            changes.push(Change::Put(tag.score(&entry.score), place));
+            changes.push(Change::Put(tag.score(&entry.score), entry.place(number).to_value()));
+            if tag == Tag::Block && index.get(&Tag::Quarantine.score(&entry.score))?.is_some() {
+                changes.push(Change::Delete(Tag::Quarantine.score(&entry.score)));
+            }
         }
         index.apply(&changes)?;
+    }
+    // A block that was healed has a good record too, here or in another pack: then it is not damaged.
+    for entry in damaged.iter().filter(|_| tag == Tag::Block) {
+        if index.get(&Tag::Block.score(&entry.score))?.is_none() {
+            let place = entry.place(number).to_value();
+            index.apply(&[Change::Put(Tag::Quarantine.score(&entry.score), place)])?;
+        }
     }
     Ok(index.apply(&[Change::Put(Tag::Pack.pack(number), info.to_value())])?)
 }

@@ -185,6 +185,41 @@ fn a_flipped_byte_is_never_returned_and_a_put_heals_it() {
 }
 
 #[test]
+fn a_healed_block_stays_healed_when_the_index_is_made_again() {
+    let mut home = Home::new();
+    let scores = fill(&home.open(), 0..3);
+    flip(&home.packs()[0], 64 + 64 + 1000);
+    let store = home.open();
+    assert!(store.get(&scores[0]).is_err());
+    fill(&store, 0..1);
+    drop(store);
+    home.index = Arc::default();
+    let store = home.open();
+    assert_eq!(store.quarantined(), []);
+    assert_eq!(store.get(&scores[0]).expect("get"), Some(block(0)));
+}
+
+#[test]
+fn what_only_looks_like_a_record_is_none() {
+    // A block that holds a record header, behind a record whose own header is damaged.
+    let mut home = Home::new();
+    let store = home.open();
+    let claimed = Score::of(Algorithm::Sha256, b"never stored");
+    let forged = crate::RecordHeader { score: claimed, length: 4, checksum: crc32fast::hash(b"evil") };
+    let mut carrier = vec![7; 1000];
+    carrier[100..164].copy_from_slice(&forged.to_bytes());
+    carrier[164..168].copy_from_slice(b"evil");
+    store.put(Algorithm::Sha256, &carrier).expect("put");
+    let after = store.put(Algorithm::Sha256, b"after").expect("put");
+    drop(store);
+    flip(&home.packs()[0], 64 + 20);
+    home.index = Arc::default();
+    let store = home.open();
+    assert_eq!(store.get(&claimed).expect("get"), None);
+    assert_eq!(store.get(&after).expect("get").as_deref(), Some(&b"after"[..]));
+}
+
+#[test]
 fn a_root_survives_the_loss_of_either_copy() {
     for victim in 0..2 {
         let home = Home::new();

@@ -11,7 +11,9 @@ use offs::{BLOCK, Code, Error, FileReader, Key, Kind, Reference};
 use offs_fuzz::{KEY, LimitedStore, Recipe, encipher_root};
 
 /// Most tuples of a file that is healed, listed or read as a whole here.
-const SMALL: u64 = 512;
+const SMALL: u64 = 64;
+/// Most blocks that are read in one run.
+const LIMIT: u64 = 4000;
 /// A reading may heal the whole file, but no file with more tuples than this (2 TiB).
 const HEALABLE: u64 = 1 << 24;
 
@@ -21,12 +23,11 @@ fuzz_target!(|input: &[u8]| {
     let store = MemoryStore::new();
     let pool = Pool::read(&mut recipe, &header, &store);
     let start = recipe.long();
-    let length = u64::from(recipe.short()) << (recipe.byte() % 8);
+    let length = u64::from(recipe.short()) << (recipe.byte() % 5);
     let body = pool.body(&mut recipe);
 
     let reference = header.store(&body, &store);
-    let limit = if header.data + header.parity > 64 { 1500 } else { 10_000 };
-    let limited = LimitedStore::new(&store, limit);
+    let limited = LimitedStore::new(&store, LIMIT);
     let Ok(file) = FileReader::open(&limited, &reference) else { return };
     let levels = file.layout().levels();
     let tuples = levels.iter().map(|level| level.tuples).fold(0, u64::saturating_add);
@@ -71,7 +72,7 @@ fuzz_target!(|input: &[u8]| {
     assert!(matches!(file.copy(&mut io::sink(), &|_| {}), Err(Error::ContentHash { .. })));
     header.content_hash = *Score::of(Algorithm::Blake3, &whole).digest();
     let reference = header.store(&body, &store);
-    let limited = LimitedStore::new(&store, limit);
+    let limited = LimitedStore::new(&store, LIMIT);
     let file = FileReader::open(&limited, &reference).expect("as before");
     let mut checked = Checked { left: &whole };
     match file.copy(&mut checked, &|_| {}) {
@@ -118,9 +119,15 @@ impl Header {
         let code = Code::from_id(recipe.byte() % 3).expect("0, 1 or 2");
         let tuple = 2 + recipe.byte() % 7;
         let (data, parity) = (recipe.byte(), recipe.byte());
-        // Wide stripes are slow to rebuild, the more so with the older code.
-        let widest = if how & 8 != 0 { 128 } else if code == Code::Novelpoly { 6 } else { 20 };
         let block = BLOCK as u64;
+        // Wide stripes are slow to rebuild, and the more so with the older code.
+        let is_wide = how & 8 != 0;
+        let (widest, longest) = match (code, is_wide) {
+            (Code::Novelpoly, false) => (3, 4 * block),
+            (Code::Novelpoly, true) => (9, 9 * block),
+            (_, true) => (128, 128 * block),
+            (_, false) => (20, u64::MAX),
+        };
         let length = match recipe.byte() % 6 {
             0 => u64::from(recipe.byte()),
             1 => u64::from(recipe.short()),
@@ -137,8 +144,7 @@ impl Header {
             code: code.id(),
             data: 1 + data % widest,
             parity: if code == Code::None { 0 } else { 1 + parity % widest },
-            // Many wide stripes are slower still.
-            length: if how & 8 != 0 { length % (128 * block) } else { length },
+            length: if length > longest { length % longest } else { length },
             content_hash: [0; 32],
         }
     }

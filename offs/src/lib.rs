@@ -45,6 +45,7 @@ mod reference;
 mod root;
 mod scrambler;
 mod seal;
+mod survey;
 
 pub use content_type::{ContentType, DIRECTORY};
 pub use descrambler::{Descrambler, Want};
@@ -65,6 +66,7 @@ pub use reference::{Reference, ReferenceError};
 pub use root::{Kind, Root, RootError};
 pub use scrambler::{Job, Scrambler};
 pub use seal::Key;
+pub use survey::{Survey, survey};
 
 /// Size of every block of the owner-free layer, in bytes.
 pub const BLOCK: usize = 131_072;

@@ -33,6 +33,12 @@ impl OffUrl {
         format!("http://{host}/offsystem/{}", self.tail())
     }
 
+    /// Whether a name can stand in a URL: 1 to 1,024 bytes, no slash, no zero byte, neither `.` nor `..`.
+    pub fn check_name(name: &str) -> Result<(), OffUrlError> {
+        let fits = (1..=MAX_NAME).contains(&name.len()) && !name.contains(['/', '\0']) && name != "." && name != "..";
+        if fits { Ok(()) } else { Err(OffUrlError::Name) }
+    }
+
     /// Without the path inside the directory.
     #[must_use]
     pub fn without_path(&self) -> Self {
@@ -125,7 +131,7 @@ impl FromStr for OffUrl {
         let name = match name {
             // Left out before a path.
             Some("") if !path.is_empty() => None,
-            name => name.map(|name| parse_name(name).ok_or(OffUrlError::Name)).transpose()?,
+            name => name.map(parse_name).transpose()?,
         };
         let total: usize = path.iter().map(|component| component.len() + 1).sum();
         if total > 4097 || !path.iter().all(|component| crate::directory::is_component(component)) {
@@ -155,10 +161,10 @@ fn parse_length(text: &str) -> Option<u64> {
     canonical.then(|| text.parse().ok())?.filter(|length| *length <= MAX_LENGTH)
 }
 
-fn parse_name(text: &str) -> Option<String> {
-    let name = String::from_utf8(decode(text)?).ok()?;
-    let fits = (1..=MAX_NAME).contains(&name.len()) && !name.contains(['/', '\0']) && name != "." && name != "..";
-    fits.then_some(name)
+fn parse_name(text: &str) -> Result<String, OffUrlError> {
+    let name = decode(text).and_then(|name| String::from_utf8(name).ok()).ok_or(OffUrlError::Name)?;
+    OffUrl::check_name(&name)?;
+    Ok(name)
 }
 
 /// Percent-decodes. What has to be escaped and is not, and a `%` without two hex digits, is an error: a URL

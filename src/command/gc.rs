@@ -1,9 +1,20 @@
 //! `offs gc`
 
-use cas::Goal;
+use cas::{BlockStore as _, Goal};
 use serde_json::json;
 
-use crate::{arguments::Gc, failure::Failure, home::Home, output, size::Size};
+use crate::{arguments::Gc, failure::Failure, home::Home, output, size::Size, url_database::Operation};
+
+/// A URL that is not pinned and whose root is gone cannot be opened here any more, so it is no longer listed.
+fn forget_dropped(home: &Home) -> Result<(), Failure> {
+    let mut dropped = Vec::new();
+    for listed in home.urls().list().into_iter().filter(|listed| !listed.pinned) {
+        if !home.store.contains(&listed.url.reference.root)? {
+            dropped.push(listed.url);
+        }
+    }
+    if dropped.is_empty() { Ok(()) } else { home.urls().append(Operation::Forget, &dropped) }
+}
 
 pub(crate) fn run(home: &Home, arguments: &Gc) -> Result<(), Failure> {
     if home.urls().lost() {
@@ -21,6 +32,7 @@ pub(crate) fn run(home: &Home, arguments: &Gc) -> Result<(), Failure> {
         },
         other => other.into(),
     })?;
+    forget_dropped(home)?;
     if arguments.json {
         return output::json(&json!({
             "dropped": report.dropped,
@@ -31,7 +43,7 @@ pub(crate) fn run(home: &Home, arguments: &Gc) -> Result<(), Failure> {
         }));
     }
     output::line(format!(
-        "dropped {} blocks, removed {} packs, {} are {} now",
+        "dropped {} blocks, removed {} packs; the store had {} and has {} now",
         report.dropped,
         report.packs_removed,
         Size(report.bytes_before),

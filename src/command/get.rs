@@ -35,9 +35,9 @@ pub(crate) fn run(arguments: &Arguments, get: &Get) -> Result<(), Failure> {
     let shown = || String::from_utf8_lossy(&entry.path).into_owned();
     match entry.node {
         Node::Directory => Err(Failure::IsDirectory { what: shown() }),
-        Node::Link { target } => Err(Failure::NoSuchPath {
-            path: format!("{}, which is a link to {}", shown(), String::from_utf8_lossy(&target)),
-        }),
+        Node::Link { target } => {
+            Err(Failure::IsLink { path: shown(), target: String::from_utf8_lossy(&target).into_owned() })
+        }
         Node::File { reference, size } => {
             let file = FileReader::open_kind(store, &reference, Kind::File)?;
             if file.length() != size {

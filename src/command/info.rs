@@ -1,9 +1,6 @@
 //! `offs info`
 
-use std::collections::HashSet;
-
-use cas::{BlockStore, Score};
-use offs::{FileReader, Kind};
+use offs::Kind;
 use serde_json::json;
 
 use crate::{
@@ -15,23 +12,12 @@ use crate::{
     size::Size,
 };
 
-/// How much of a file is here.
-#[derive(Default)]
-struct Presence {
-    blocks: HashSet<Score>,
-    missing: HashSet<Score>,
-    stripes: u64,
-    /// Stripes with something missing that parity makes up for.
-    rebuildable: u64,
-    lost: u64,
-}
-
 pub(crate) fn run(arguments: &Arguments, info: &Info) -> Result<(), Failure> {
     let url = parse_url(&info.url)?;
     let home = Home::open(arguments)?;
     let store = home.store.as_ref();
     let file = get::open(store, &url)?;
-    let presence = presence(store, &file)?;
+    let survey = offs::survey(store, &url.reference)?;
     let root = file.root();
     let parameters = root.parameters;
     let parity =
@@ -40,7 +26,7 @@ pub(crate) fn run(arguments: &Arguments, info: &Info) -> Result<(), Failure> {
     let pinned = listed.as_ref().is_some_and(|listed| listed.pinned);
     let hash = blake3::Hash::from_bytes(root.content_hash).to_hex();
     // A directory whose object cannot be read has no count; the presence says why.
-    let counts = if root.kind == Kind::Directory && presence.lost == 0 { Some(restore::count(&file)?) } else { None };
+    let counts = if root.kind == Kind::Directory && survey.lost == 0 { Some(restore::count(&file)?) } else { None };
     if info.json {
         return output::json(&json!({
             "url": url.to_string(),
@@ -57,11 +43,11 @@ pub(crate) fn run(arguments: &Arguments, info: &Info) -> Result<(), Failure> {
             "code": parameters.code.name(),
             "inline": root.inline,
             "levels": file.layout().levels().len(),
-            "blocks": presence.blocks.len(),
-            "missing": presence.missing.len(),
-            "stripes": presence.stripes,
-            "stripes_rebuildable": presence.rebuildable,
-            "stripes_lost": presence.lost,
+            "blocks": survey.blocks,
+            "missing": survey.missing.len(),
+            "stripes": survey.stripes,
+            "stripes_rebuildable": survey.rebuildable,
+            "stripes_lost": survey.lost,
             "pinned": pinned,
             "entries": counts,
         }));
@@ -85,71 +71,16 @@ pub(crate) fn run(arguments: &Arguments, info: &Info) -> Result<(), Failure> {
             if pinned { "pinned" } else { "not pinned" }
         ),
     )?;
-    if root.inline {
-        field("blocks", "inside its root".to_owned())?;
-        return Ok(());
+    if root.inline && survey.files == 0 {
+        return field("blocks", "inside its root".to_owned());
     }
-    field(
-        "tuples",
-        format!(
-            "of {} blocks, {}, parity {parity} ({})",
-            parameters.tuple,
-            parameters.algorithm.name(),
-            parameters.code.name()
-        ),
-    )?;
-    let here = presence.blocks.len() - presence.missing.len();
-    field(
-        "blocks",
-        format!("{} different ones, {here} here, {} missing", presence.blocks.len(), presence.missing.len()),
-    )?;
-    let whole = presence.stripes - presence.rebuildable - presence.lost;
-    field(
-        "stripes",
-        format!(
-            "{} of them: {whole} whole, {} can be rebuilt, {} lost",
-            presence.stripes, presence.rebuildable, presence.lost
-        ),
-    )
-}
-
-/// Looks every block up, without reading any but the descriptor's.
-fn presence(store: &dyn BlockStore, file: &FileReader<'_>) -> Result<Presence, Failure> {
-    let mut presence = Presence::default();
-    let parameters = file.root().parameters;
-    presence.blocks.insert(file.reference().root);
-    for level in (0..file.layout().levels().len()).rev() {
-        let level = u8::try_from(level).unwrap_or(u8::MAX);
-        for number in 0..file.layout().stripes(level) {
-            let stripe = file.layout().stripe(level, number);
-            presence.stripes += 1;
-            let tuples = match file.tuples(&stripe) {
-                Ok(tuples) => tuples,
-                Err(offs::Error::Lost { .. }) => {
-                    presence.lost += 1;
-                    continue;
-                }
-                Err(error) => return Err(error.into()),
-            };
-            let mut broken = 0;
-            for tuple in tuples.chunks(32 * usize::from(parameters.tuple)) {
-                let mut whole = true;
-                for digest in tuple.as_chunks().0 {
-                    let score = Score::from_digest(parameters.algorithm, *digest);
-                    presence.blocks.insert(score);
-                    if !store.contains(&score)? {
-                        presence.missing.insert(score);
-                        whole = false;
-                    }
-                }
-                broken += usize::from(!whole);
-            }
-            if broken > stripe.parity {
-                presence.lost += 1;
-            } else if broken > 0 {
-                presence.rebuildable += 1;
-            }
-        }
+    let (tuple, hash, code) = (parameters.tuple, parameters.algorithm.name(), parameters.code.name());
+    field("tuples", format!("of {tuple} blocks, {hash}, parity {parity} ({code})"))?;
+    if survey.files > 0 {
+        field("holds", format!("{} files stored on their own, counted with it", survey.files))?;
     }
-    Ok(presence)
+    field("blocks", format!("{} in tuples and roots, {} missing", survey.blocks, survey.missing.len()))?;
+    let whole = survey.stripes - survey.rebuildable - survey.lost;
+    let stripes = survey.stripes;
+    field("stripes", format!("{stripes}: {whole} whole, {} can be rebuilt, {} lost", survey.rebuildable, survey.lost))
 }

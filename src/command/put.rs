@@ -21,6 +21,7 @@ use crate::{
 };
 
 pub(crate) fn run(home: &Home, arguments: &Put) -> Result<(), Failure> {
+    check(arguments)?;
     let options =
         PutOptions { parameters: parameters(home, arguments)?, sealed: !arguments.bare, ..PutOptions::default() };
     let mut failures = Vec::new();
@@ -36,6 +37,21 @@ pub(crate) fn run(home: &Home, arguments: &Put) -> Result<(), Failure> {
     let code = failures.iter().map(report::code).max();
     failures.iter().for_each(report::tell);
     code.map_or(Ok(()), |code| Err(Failure::Some { failed: failures.len(), of: arguments.paths.len(), code }))
+}
+
+/// What is wrong with the arguments is said before anything is stored.
+fn check(arguments: &Put) -> Result<(), Failure> {
+    let name = arguments.name.as_deref();
+    let what = if name.is_some_and(|name| OffUrl::check_name(name).is_err()) {
+        "--name must be 1 to 1024 bytes without a slash, and neither . nor .."
+    } else if name.is_some() && arguments.paths.len() > 1 {
+        "--name goes with one path only"
+    } else if arguments.content_type.as_ref().is_some_and(ContentType::is_directory) {
+        "--type offsystem/directory is for directories, which have it by themselves"
+    } else {
+        return Ok(());
+    };
+    Err(Failure::Usage { what })
 }
 
 /// From flags, then settings, then defaults.
@@ -64,6 +80,9 @@ fn parameters(home: &Home, arguments: &Put) -> Result<Parameters, Failure> {
     }
     parameters.algorithm = arguments.hash.unwrap_or(parameters.algorithm);
     parameters.tuple = arguments.tuple.or(settings.tuple).unwrap_or(parameters.tuple);
+    if arguments.tuple.is_none() && settings.tuple.is_some() {
+        parameters.check().map_err(|error| wrong("tuple", error.to_string()))?;
+    }
     parameters.check()?;
     Ok(parameters)
 }
@@ -71,8 +90,10 @@ fn parameters(home: &Home, arguments: &Put) -> Result<Parameters, Failure> {
 fn put_one(home: &Home, arguments: &Put, options: &PutOptions, path: &Path) -> Result<(), Failure> {
     // From the first block to the pin nothing of it may be evicted.
     let _hold = home.store.hold();
+    let by_ending = |path: &Path| mime_guess::from_path(path).first_raw().and_then(|guess| guess.parse().ok());
     let (stored, own_name, own_type) = if path == Path::new("-") {
-        (put_stream(home, options, &mut std::io::stdin().lock(), "standard input", None)?, None, None)
+        let stored = put_stream(home, options, &mut std::io::stdin().lock(), "standard input", None)?;
+        (stored, None, arguments.name.as_deref().map(Path::new).and_then(by_ending))
     } else {
         let metadata = std::fs::metadata(path).map_err(|source| Failure::io("read", path, source))?;
         let name = name_of(path);
@@ -86,16 +107,14 @@ fn put_one(home: &Home, arguments: &Put, options: &PutOptions, path: &Path) -> R
                 Failure::File(offs::Error::Read(source)) => Failure::io("read", path, source),
                 other => other,
             })?;
-            let guess = mime_guess::from_path(path).first_raw().and_then(|guess| guess.parse().ok());
-            (stored, name, guess)
+            (stored, name, by_ending(path))
         } else {
             return Err(Failure::Special { path: path.to_owned() });
         }
     };
     // A directory's type is what it is.
     let is_directory = own_type.as_ref().is_some_and(ContentType::is_directory);
-    let chosen = if is_directory { own_type } else { arguments.content_type.clone().or(own_type) };
-    let content_type = chosen.filter(|chosen| is_directory || !chosen.is_directory());
+    let content_type = if is_directory { own_type } else { arguments.content_type.clone().or(own_type) };
     let url = OffUrl {
         content_type: content_type.unwrap_or_else(ContentType::octet_stream),
         length: stored.length,

@@ -12,7 +12,7 @@ use crate::{
     failure::Failure,
     home::Home,
     output,
-    progress::Progress,
+    progress::{Progress, remark},
     report,
 };
 
@@ -22,7 +22,9 @@ struct Verdict {
     healed: u64,
     /// Blocks that are gone although the file can be read.
     gone: Vec<Score>,
-    /// Why it cannot be read.
+    /// Stripes that parity cannot make up for.
+    lost_stripes: u64,
+    /// Why it cannot be followed.
     failure: Option<Failure>,
 }
 
@@ -45,6 +47,9 @@ pub(crate) fn run(arguments: &Arguments, verify: &Verify) -> Result<(), Failure>
     };
     let verdicts = judge(&home, urls, verify.heal)?;
     home.store.sync()?;
+    if verify.heal && verify.url.is_none() && !home.urls().lost() {
+        forget_unneeded(&home, &verdicts)?;
+    }
     let unhealed: Vec<_> = home.store.quarantined();
     if verify.json {
         let list = |scores: &[Score]| scores.iter().map(ToString::to_string).collect::<Vec<_>>();
@@ -58,6 +63,7 @@ pub(crate) fn run(arguments: &Arguments, verify: &Verify) -> Result<(), Failure>
                 "url": verdict.url.to_string(),
                 "healed": verdict.healed,
                 "missing": list(&verdict.gone),
+                "stripes_lost": verdict.lost_stripes,
                 "error": verdict.failure.as_ref().map(ToString::to_string),
             })).collect::<Vec<_>>(),
         }))?;
@@ -73,6 +79,24 @@ pub(crate) fn run(arguments: &Arguments, verify: &Verify) -> Result<(), Failure>
     let remains =
         bad || lost || if verify.heal { !unhealed.is_empty() } else { !damages.is_empty() || !unhealed.is_empty() };
     if remains { Err(Failure::DamageFound) } else { Ok(()) }
+}
+
+/// A damaged block that no pin needs is no longer of interest: it is as if it had been dropped.
+fn forget_unneeded(home: &Home, verdicts: &[Verdict]) -> Result<(), Failure> {
+    if verdicts.iter().any(|verdict| verdict.failure.is_some()) {
+        // What a URL needs is not known for certain.
+        return Ok(());
+    }
+    let mut unneeded: BTreeSet<_> = home.store.quarantined().into_iter().collect();
+    for verdict in verdicts {
+        for score in &verdict.gone {
+            unneeded.remove(score);
+        }
+    }
+    if !unneeded.is_empty() {
+        remark(&format!("forgot {} damaged blocks that no pin needs", unneeded.len()));
+    }
+    Ok(home.store.forget_quarantined(&unneeded.into_iter().collect::<Vec<_>>())?)
 }
 
 /// Hashes every block that a URL needs.
@@ -98,7 +122,7 @@ fn judge(home: &Home, urls: Vec<OffUrl>, heal: bool) -> Result<Vec<Verdict>, Fai
     let store = home.store.as_ref();
     let mut verdicts = Vec::new();
     for url in urls {
-        let mut verdict = Verdict { url, healed: 0, gone: Vec::new(), failure: None };
+        let mut verdict = Verdict { url, healed: 0, gone: Vec::new(), lost_stripes: 0, failure: None };
         if heal {
             match offs::heal(store, &verdict.url.reference) {
                 Ok(healed) => verdict.healed = healed.healed,
@@ -115,26 +139,23 @@ fn judge(home: &Home, urls: Vec<OffUrl>, heal: bool) -> Result<Vec<Verdict>, Fai
         if verdict.failure.is_some() {
             continue;
         }
-        let mut gone = BTreeSet::new();
-        let mut failure = None;
-        let listed = offs::list(store, &verdict.url.reference, &mut |score| match store.contains(score) {
-            Ok(true) => {}
-            Ok(false) => {
-                gone.insert(*score);
+        match offs::survey(store, &verdict.url.reference) {
+            Ok(survey) => {
+                verdict.gone = survey.missing.into_iter().collect();
+                verdict.lost_stripes = survey.lost;
             }
-            Err(error) => failure = Some(error),
-        });
-        if let Some(error) = failure {
-            return Err(error.into());
-        }
-        match listed {
-            Ok(()) => {}
             Err(offs::Error::Store(error)) if !matches!(error, cas::Error::Damaged { .. }) => return Err(error.into()),
             Err(error) => verdict.failure = Some(error.into()),
         }
-        verdict.gone = gone.into_iter().collect();
     }
     Ok(verdicts)
+}
+
+/// Most missing blocks of a URL that are named to people.
+const NAMED: usize = 20;
+
+fn blocks_text(count: u64) -> String {
+    if count == 1 { "1 block".to_owned() } else { format!("{count} blocks") }
 }
 
 fn describe(damage: &Damage) -> String {
@@ -155,15 +176,19 @@ fn print(damages: &[Damage], verdicts: &[Verdict], (blocks, bytes): (u64, u64)) 
     for verdict in verdicts {
         let url = &verdict.url;
         if verdict.healed > 0 {
-            output::line(format!("healed {} blocks of {url}", verdict.healed))?;
+            output::line(format!("healed {} of {url}", blocks_text(verdict.healed)))?;
         }
         if let Some(failure) = &verdict.failure {
             output::line(format!("cannot be read: {url}: {failure}"))?;
         } else if !verdict.gone.is_empty() {
-            for score in &verdict.gone {
+            for score in verdict.gone.iter().take(NAMED) {
                 output::line(format!("missing {score}"))?;
             }
-            output::line(format!("{} blocks are missing of {url}", verdict.gone.len()))?;
+            if let Some(more) = verdict.gone.len().checked_sub(NAMED + 1) {
+                output::line(format!("missing {} more, see --json", more + 1))?;
+            }
+            let state = if verdict.lost_stripes > 0 { "cannot be read" } else { "can still be read, thanks to parity" };
+            output::line(format!("missing {} in all, {state}: {url}", blocks_text(verdict.gone.len() as u64)))?;
         }
     }
     output::line(format!(

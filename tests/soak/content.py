@@ -16,8 +16,8 @@ def digest(data):
     return hashlib.sha256(data).hexdigest()
 
 
-def make_tree(top, seed):
-    """A small directory with one file that is not packed."""
+def make_tree(top, seed, large=4 << 20):
+    """A small directory with one file that is not packed, smaller than `large`."""
     chance = random.Random(f"tree {seed}")
     top = pathlib.Path(top)
     top.mkdir(parents=True)
@@ -27,9 +27,9 @@ def make_tree(top, seed):
         folder.mkdir()
         folders.append(folder)
     for number in range(chance.randint(1, 30)):
-        size = chance.choice([0, 1, 100, 5000, chance.randrange(300_000)])
+        size = chance.choice([0, 1, 100, 5000, chance.randrange(large // 20)])
         (chance.choice(folders) / f"file {number}").write_bytes(content(f"{seed}/{number}", size))
-    (chance.choice(folders) / "large").write_bytes(content(f"{seed}/large", (1 << 20) + chance.randrange(3 << 20)))
+    (chance.choice(folders) / "large").write_bytes(content(f"{seed}/large", (1 << 20) + chance.randrange(large - (1 << 20))))
     (chance.choice(folders) / "link").symlink_to("file 0")
     # Modification times are part of what is compared, so they come from the seed as well.
     for at, inner, files in os.walk(top, topdown=False):

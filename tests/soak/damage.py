@@ -93,7 +93,7 @@ class Matrix:
         program.done("gc")
         shutil.copytree(self.home, self.older)
         (self.home / "config.toml").write_text('reserve = "1MiB"\n\n[put]\nparity = "16+4"\n')
-        make_tree(self.trial.folder / "tree", self.trial.seed)
+        make_tree(self.trial.folder / "tree", self.trial.seed, large=1_100_000)
         url = program.put(self.trial.folder / "tree")
         self.wanted[url] = tree(self.trial.folder / "tree")
         self.pinned.append(url)
@@ -102,7 +102,6 @@ class Matrix:
         program.done("gc")
         self.put(program, "late", 500_000, "--hash", "blake3", "--parity", "2+1")
         self.put(program, "tiny", 10)
-        self.put(program, "loose3", 150_000, "--no-pin", pinned=False)
         program.done("verify")
         # The index is to have more than one table, and something in its log.
         for url in self.wanted:
@@ -142,7 +141,7 @@ class Matrix:
             seen = [f"wanted sha256 {wanted}, got {digest(outcome.out)}"]
         if not right:
             raise Broken("what comes out is right", outcome, *seen)
-        if outcome.code != DONE and not outcome.err.startswith("offs: "):
+        if outcome.code != DONE and "offs: " not in outcome.err:
             raise Broken("a failure has words", outcome)
         if must and outcome.code != DONE:
             raise Broken("this file can be read", outcome)
@@ -335,15 +334,17 @@ class Matrix:
             # Without settings, or with older ones, everything is still there.
             shutil.copyfile(self.home / "config.toml", program.home / "config.toml")
         readable = self.readable(program)
-        if before is not None:
+        if before is not None and (place, action) != ("urls and urls.copy", "older"):
             self.after_gc(program, before, readable, place, codes)
         if place in INDEX:
             codes.append(program.done("repair", "index").code)
             self.all_pinned(program)
             codes.append(program.done("verify").code)
         elif "pack" not in place:
-            self.all_pinned(program)
-            self.pins(program, codes)
+            # Two older lists that agree look like a home in which the later commands never ran.
+            if (place, action) != ("urls and urls.copy", "older"):
+                self.all_pinned(program)
+                self.pins(program, codes)
         elif place.startswith(("pack header", "record header", "table", "trailer")) and action in ("flip", "delete"):
             # The blocks themselves are whole.
             self.all_pinned(program)

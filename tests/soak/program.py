@@ -61,16 +61,20 @@ class Outcome:
 class Program:
     """`offs` with one home directory."""
 
-    def __init__(self, home):
+    def __init__(self, home, peak=None):
         self.home = pathlib.Path(home)
         self.path = binary()
+        # Where the most memory that a command took is written to, if it is to be measured.
+        self.peak = peak
 
     def command(self, *arguments):
-        return [self.path, "--home", str(self.home), *map(os.fspath, arguments)]
+        meter = [sys.executable, str(HERE / "meter.py"), str(self.peak)] if self.peak else []
+        return [*meter, self.path, "--home", str(self.home), *map(os.fspath, arguments)]
 
     def start(self, *arguments, **settings):
         """Starts a command; its end is the caller's to see to."""
-        return subprocess.Popen(self.command(*arguments), **{"stdin": subprocess.DEVNULL, **settings})
+        settings = {"stdin": subprocess.DEVNULL, "process_group": 0 if self.peak else None, **settings}
+        return subprocess.Popen(self.command(*arguments), **settings)
 
     def run(self, *arguments, seconds=120, **settings):
         """Runs a command to its end; it must not panic, not hang, and end with an exit code that is documented."""
@@ -80,6 +84,9 @@ class Program:
         try:
             out, err = process.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:
+            if self.peak:
+                # The program is a child of the one that measures it.
+                os.killpg(process.pid, signal.SIGKILL)
             process.kill()
             out, err = process.communicate()
             outcome = Outcome(command, process.returncode, out, err.decode(errors="replace"), seconds)

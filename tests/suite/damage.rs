@@ -188,7 +188,7 @@ fn verify_names_damage_and_heals_it() {
     assert!(found.contains("block sha256:") && found.contains("is damaged"), "{found}");
     let named = found.lines().next().and_then(|line| line.split_whitespace().nth(1)).expect("a score").to_owned();
     let healed = world.run(&["verify", "--heal"]).expect(0).text();
-    assert!(healed.contains("healed 1 blocks"), "{healed}");
+    assert!(healed.contains("healed 1 block of"), "{healed}");
     world.run(&["verify"]).expect(0);
     assert_eq!(original.check_reads(&world, "healed"), SEEDS.len());
     assert!(named.len() == 71, "{named}");

@@ -34,7 +34,11 @@ impl Ran {
 
 impl World {
     pub(crate) fn new() -> Self {
-        let directory = tempfile::tempdir().expect("temporary directory");
+        // In memory where there is such a place: what is tested here does not depend on the disk, and the
+        // many syncs of the matrix would wait for it.
+        let memory = Path::new("/dev/shm");
+        let directory = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+        let directory = directory.expect("temporary directory");
         fs::create_dir(directory.path().join("user")).expect("create");
         Self { directory }
     }
