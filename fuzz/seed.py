@@ -106,6 +106,8 @@ def files():
         pool = b"\x03" + b"\x00\x11" + b"\x00\x22" + b"\x85\x01\x02"
         yield header(0, code, 3, 2, 2, two_blocks) + pool + tail + b"\x01\xc0\x01\x02\x03\x00"
     # Two levels, and five of a length that nobody can have, with and without the blocks.
+    for how in (0, 1):
+        yield header(how, 0, 3, 16, 0, b"\x05") + b"\0" + tail + b"\x00\x01"
     level = b"\x03\x00\x00"
     yield header(0, 0, 2, 16, 0, b"\x03\xff\xff") + b"\x01" + level + tail + b"\x00\x01"
     for picks in (b"\x00\x01", b"\x00\x02"):
@@ -131,7 +133,12 @@ def packs():
     for damage in range(1, 7):
         damaged = bytes([damage << 3]) + b"\x07\x10" + b"\0\0\0\x09"
         yield b"\x01\x00\x03" + small + damaged + b"\x00\x09\x10"
-    # Two packs.
+    # A table that names a place no pack has, or a length no block has.
+    nowhere = (b"\x00" + b"\xff" * 8, b"\x00\x80" + bytes(7), b"\x02" + b"\xff" * 4, b"\x02" + bytes(4))
+    for change in nowhere:
+        yield b"\x01\x04\x01" + small + b"\x01\x00" + change + b"\x00"
+    # Two packs; and one whose number is the last.
+    yield b"\x07" + (b"\x00\x01" + small) * 2
     yield b"\x05" + (b"\x00\x02" + small + b"\x00\x09\x10") * 2
     yield b"\x05" + (b"\x04\x02" + small + b"\x00\x09\x10" + b"\0\0") * 2
 

@@ -12,9 +12,7 @@ use std::{
     sync::Arc,
 };
 
-use cas::{
-    Algorithm, BlockStore, Error, MemoryIndex, Options, PackStore, RecordHeader, Score, TableEntry, Trailer,
-};
+use cas::{Algorithm, BlockStore, Error, MemoryIndex, Options, PackStore, RecordHeader, Score, TableEntry, Trailer};
 use libfuzzer_sys::fuzz_target;
 use offs_fuzz::Recipe;
 

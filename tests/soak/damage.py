@@ -89,7 +89,7 @@ class Matrix:
         self.put(program, "small", 3000)
         self.put(program, "medium", 700_000)
         self.put(program, "bare", 300_000, "--bare")
-        self.put(program, "loose", 200_000, "--no-pin", pinned=False)
+        # Nothing in these packs may be garbage: verify does not read what nobody needs.
         program.done("gc")
         shutil.copytree(self.home, self.older)
         (self.home / "config.toml").write_text('reserve = "1MiB"\n\n[put]\nparity = "16+4"\n')
@@ -98,7 +98,7 @@ class Matrix:
         self.wanted[url] = tree(self.trial.folder / "tree")
         self.pinned.append(url)
         self.put(program, "default", 900_000)
-        self.put(program, "loose2", 200_000, "--no-pin", pinned=False)
+        self.put(program, "loose", 200_000, "--no-pin", pinned=False)
         program.done("gc")
         self.put(program, "late", 500_000, "--hash", "blake3", "--parity", "2+1")
         self.put(program, "tiny", 10)
@@ -409,6 +409,32 @@ class Matrix:
             raise Broken("after healing verify finds nothing", heal, again)
 
 
+def garbage(trial):
+    """A pack that is mostly garbage and whose table has one wrong entry: gc rewrites it, or leaves it alone."""
+    home, source = trial.folder / "garbage", trial.folder / "kept.bin"
+    program = Program(home)
+    source.write_bytes(content(f"{trial.seed}/kept", 400_000))
+    kept = program.put("--parity", "none", source)
+    (trial.folder / "dropped.bin").write_bytes(content(f"{trial.seed}/dropped", 3_000_000))
+    dropped = program.put(trial.folder / "dropped.bin")
+    program.done("gc")
+    program.done("unpin", dropped)
+    pack = packs(home)[0]
+    offset, length = Parts.of(pack).places["table"][0]
+    for entry in trial.chance.sample(range(length // 49), 4 if SHORT else 12):
+        copy = Program(trial.folder / "copy")
+        shutil.copytree(home, copy.home)
+        data = bytearray(pack.read_bytes())
+        data[offset + 49 * entry + trial.chance.randrange(49)] ^= 1 << trial.chance.randrange(8)
+        (copy.home / "store/packs" / pack.name).write_bytes(data)
+        collected = copy.run("gc")
+        got = copy.run("get", kept, "-o", "-")
+        trial.check(got.code == DONE and got.out == source.read_bytes(),
+                    f"gc keeps what is pinned when entry {entry} of a pack's table is damaged", collected, got)
+        remove(copy.home)
+    trial.holds("gc keeps what is pinned in packs that are mostly garbage and whose tables are damaged")
+
+
 def number_of(program):
     """The cell's number, which its folder is named after."""
     return int(re.fullmatch(r"\d+", program.home.parent.name)[0])
@@ -416,6 +442,7 @@ def number_of(program):
 
 def main():
     with Trial("damage") as trial:
+        garbage(trial)
         matrix = Matrix(trial)
         trial.holds(f"a home with {len(matrix.wanted)} URLs in packs {', '.join(sorted(matrix.parts))}")
         cells = list(enumerate(itertools.product(PLACES, ACTIONS, COMMANDS)))

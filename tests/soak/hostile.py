@@ -10,7 +10,7 @@ import os
 import sys
 
 from content import content, tree
-from program import DONE, FAILED, HERE, NOT_FOUND, USAGE, Broken, Program, Skipped, Trial, remove
+from program import DAMAGE, DONE, FAILED, HERE, NOT_FOUND, USAGE, Program, Skipped, Trial, remove
 
 PROJECT = HERE.parent.parent
 SECONDS = 10
@@ -104,7 +104,8 @@ class Nest:
         self.trial, self.twin = trial, twin
         self.program = Program(trial.folder / "nest", peak=trial.folder / "peak")
         self.packs = self.program.home / "store/packs"
-        self.packs.mkdir(parents=True)
+        # An empty home, so that packs which come from elsewhere are not taken for one that lost its URLs.
+        self.program.done("ls")
         self.store = twin.Store(self.packs)
         self.options = twin.Options()
         self.seeds = iter(range(trial.seed * 10_000, (trial.seed + 1) * 10_000))
@@ -150,7 +151,7 @@ class Nest:
         return {path: entry[:2] + entry[3:] if entry[0] == "directory" else entry
                 for path, entry in tree(self.parent).items() if path not in (b".", b"scratch")}
 
-    def refused(self, what, url, *commands, codes=(FAILED, 3, NOT_FOUND)):
+    def refused(self, what, url, *commands, codes=(FAILED, DAMAGE, NOT_FOUND)):
         """Runs `get` (and others) on it: refused, quickly, with little memory, nothing left."""
         peak, seconds = 0, 0.0
         for arguments in (["get", url], ["get", url, "-o", "out"], *([*command, url] for command in commands)):
@@ -263,7 +264,7 @@ def roots(trial, nest):
         trial.holds(nest.refused(what, url, ["pin"], ["verify"], ["verify", "--heal"]))
         # What is not here can be told from the root; a walk over all of it would never end.
         trial.holds(nest.refused(f"info of {what}", url, ["info"], ["info", "--json"],
-                                 codes=(DONE, FAILED, 3, NOT_FOUND)))
+                                 codes=(DONE, FAILED, DAMAGE, NOT_FOUND)))
     trial.check(nest.program.run("get", past, "-o", "-").code == USAGE, "a URL above 2^60 bytes is no URL")
     outcome = nest.program.run("get", same, "-o", "-", seconds=SECONDS)
     trial.check(outcome.code != DONE or outcome.out == 3 * block, "what comes out of one block is right", outcome)
