@@ -66,8 +66,8 @@ impl Measured {
         let draw = best(3, || drop(draw(&store, 4000))) / 4000;
         let read = best(3, || {
             let mut block = Vec::new();
-            for score in &drawn {
-                assert!(store.get_into(score, &mut block).expect("get"), "a drawn block is there");
+            for drawn in &drawn {
+                assert!(store.get_into(&drawn.score, &mut block).expect("get"), "a drawn block is there");
             }
         }) / 4000;
         let absent = best(3, || {
@@ -95,7 +95,7 @@ fn best(rounds: usize, mut run: impl FnMut()) -> Duration {
     (0..rounds).map(round).min().unwrap_or_default()
 }
 
-fn draw(store: &PackStore, count: usize) -> Vec<Score> {
+fn draw(store: &PackStore, count: usize) -> Vec<cas::Drawn> {
     let mut sampler = store.sampler(Algorithm::Sha256, rand::random());
     (0..count).map(|_| sampler.next().expect("next").expect("enough blocks")).collect()
 }

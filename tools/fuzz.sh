@@ -56,7 +56,11 @@ run() {
     code=0
     "$target_dir/$host/release/$target" "corpus/$target" -artifact_prefix="$found" -max_total_time="$seconds" \
         -max_len="$(max_len "$target")" -rss_limit_mb=1024 -timeout=10 -detect_leaks=0 -print_final_stats=1 \
-        >"$log" 2>&1 || code=$?
+        >"$log" 2>&1 &
+    pid=$!
+    wait "$pid" || code=$?
+    # A target that was stopped by a finding leaves the directory of its packs behind.
+    rm -rf "/dev/shm/offs-fuzz-pack-$pid" "${TMPDIR:-/tmp}/offs-fuzz-pack-$pid"
     runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
     coverage=$(sed -n 's/.* cov: \([0-9]*\) ft: .*/\1/p' "$log" | tail -n 1)
     figures="${runs:-0} executions, coverage ${coverage:-unknown}"

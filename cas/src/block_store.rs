@@ -2,7 +2,7 @@
 
 use std::{any::Any, ops::ControlFlow};
 
-use crate::{Algorithm, Result, Sampler, Score};
+use crate::{Algorithm, Drawn, Result, Sampler, Score};
 
 /// The longest block, in bytes.
 pub const MAX_BLOCK: usize = 131_072;
@@ -49,6 +49,11 @@ pub trait BlockStore: Send + Sync {
     /// Draws stored blocks of exactly [`MAX_BLOCK`] bytes at random, each at most once, without a scan.
     /// `seed` decides the order.
     fn sampler(&self, algorithm: Algorithm, seed: u64) -> Box<dyn Sampler + '_>;
+
+    /// Reads a block that a sampler drew; like [`BlockStore::get_into`], and sometimes quicker.
+    fn get_drawn(&self, drawn: &Drawn, buffer: &mut Vec<u8>) -> Result<bool> {
+        self.get_into(&drawn.score, buffer)
+    }
 
     /// While the hold lives, no block that is put or read is evicted.
     fn hold(&self) -> Hold {

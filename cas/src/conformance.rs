@@ -114,8 +114,11 @@ fn sampler_draws_each_once(store: &dyn BlockStore) {
     let draw = |seed| {
         let mut sampler = store.sampler(Algorithm::Sha256, seed);
         let mut drawn = Vec::new();
-        while let Some(score) = sampler.next().expect("next") {
-            drawn.push(score);
+        let mut block = Vec::new();
+        while let Some(one) = sampler.next().expect("next") {
+            assert!(store.get_drawn(&one, &mut block).expect("get"), "what was drawn is there");
+            assert!(one.score.matches(&block));
+            drawn.push(one.score);
         }
         drawn
     };
@@ -123,6 +126,8 @@ fn sampler_draws_each_once(store: &dyn BlockStore) {
     assert_eq!(first.len(), full.len(), "each block of full size and right algorithm, once");
     assert_eq!(first.iter().copied().collect::<BTreeSet<_>>(), full);
     assert_ne!(first, draw(2), "the seed decides the order");
+    store.remove(&first[0]).expect("remove");
+    assert!(!draw(1).contains(&first[0]), "what was removed is not drawn");
 }
 
 fn threads_share_it(store: &dyn BlockStore) {

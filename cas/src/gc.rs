@@ -198,7 +198,13 @@ impl Collection<'_> {
         let held = !lock(&self.shared.holds).is_empty();
         let (back, go): (Vec<TableEntry>, Vec<TableEntry>) =
             entries.iter().partition(|entry| held && self.shared.used_bits.contains(&entry.place(number)));
-        let changes: Vec<_> = go.iter().map(|entry| Change::Delete(tag.score(&entry.score))).collect();
+        let mut changes: Vec<_> = go.iter().map(|entry| Change::Delete(tag.score(&entry.score))).collect();
+        if tag == Tag::Block {
+            for entry in &go {
+                self.shared.undrawn.set(&entry.place(number));
+            }
+            changes.push(self.shared.undrawn_change(number));
+        }
         self.shared.index.apply(&changes)?;
         Ok(back)
     }
@@ -220,7 +226,12 @@ pub(crate) fn relocate(shared: &Shared, number: u32, kind: PackKind, keep: &[Tab
             continue;
         }
         match shared.read_place(&place, &mut block)? {
-            Reading::Good => drop(shared.append_unchecked(kind, entry.score, &block)?),
+            Reading::Good => {
+                let moved = shared.append_unchecked(kind, entry.score, &block)?;
+                if shared.undrawn.contains(&place) {
+                    shared.do_not_draw(&moved);
+                }
+            }
             Reading::Damaged | Reading::Gone if kind == PackKind::Copies => shared.forget_copy(&entry.score, &place)?,
             Reading::Damaged | Reading::Gone => shared.quarantine(&entry.score, &place)?,
         }
@@ -253,13 +264,14 @@ pub(crate) fn remove_packs(shared: &Shared, numbers: &[u32]) -> Result<()> {
         fs::remove_file(&path).map_err(Error::io("remove", &path))?;
         shared.forget_file(*number);
         shared.used_bits.clear(*number);
+        shared.undrawn.clear(*number);
         shared.used_bytes.fetch_sub(length, Ordering::Relaxed);
         gone.insert(*number);
     }
     sync_directory(&shared.directory)?;
     let changes: Vec<_> = gone
         .iter()
-        .flat_map(|number| [Change::Delete(Tag::Pack.pack(*number)), Change::Delete(Tag::Used.pack(*number))])
+        .flat_map(|number| [Tag::Pack, Tag::Used, Tag::Undrawn].map(|tag| Change::Delete(tag.pack(*number))))
         .collect();
     Ok(shared.index.apply(&changes)?)
 }

@@ -60,7 +60,7 @@ pub use record::{PackKind, RECORD_HEADER, RecordHeader, TableEntry, Trailer};
 pub use recording_store::RecordingStore;
 #[cfg(feature = "rocksdb")]
 pub use rocks_index::RocksIndex;
-pub use sampler::Sampler;
+pub use sampler::{Drawn, Sampler};
 pub use score::{Algorithm, ParseScoreError, Score};
 pub use scrub::{Damage, ScrubReport};
 #[cfg(any(test, feature = "testing"))]

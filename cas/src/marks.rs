@@ -61,9 +61,12 @@ impl Marks {
     /// The marks of every pack, for keeping.
     pub(crate) fn to_values(&self) -> Vec<(u32, Vec<u8>)> {
         let packs = self.packs.read().unwrap_or_else(PoisonError::into_inner);
-        let value =
-            |bits: &Vec<AtomicU64>| bits.iter().flat_map(|word| word.load(Ordering::Relaxed).to_be_bytes()).collect();
-        packs.iter().map(|(pack, bits)| (*pack, value(bits))).collect()
+        packs.iter().map(|(pack, bits)| (*pack, to_value(bits))).collect()
+    }
+
+    /// The marks of one pack.
+    pub(crate) fn to_value(&self, pack: u32) -> Vec<u8> {
+        self.bits(pack).map_or_else(Vec::new, |bits| to_value(&bits))
     }
 
     /// Takes marks back that [`Marks::to_values`] gave. They are a hint: what does not fit is dropped.
@@ -73,6 +76,10 @@ impl Marks {
         words.resize_with(self.words, AtomicU64::default);
         self.packs.write().unwrap_or_else(PoisonError::into_inner).insert(pack, Arc::new(words));
     }
+}
+
+fn to_value(bits: &[AtomicU64]) -> Vec<u8> {
+    bits.iter().flat_map(|word| word.load(Ordering::Relaxed).to_be_bytes()).collect()
 }
 
 #[cfg(test)]

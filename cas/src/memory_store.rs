@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, ops::ControlFlow, sync::RwLock};
 
-use crate::{Algorithm, BlockStore, Error, MAX_BLOCK, Result, Sampler, Score, permutation::Permutation};
+use crate::{Algorithm, BlockStore, Drawn, Error, MAX_BLOCK, Result, Sampler, Score, permutation::Permutation};
 
 /// Blocks in a map. Nothing survives the process; for tests and small jobs.
 #[derive(Default)]
@@ -95,8 +95,8 @@ struct Shuffled {
 }
 
 impl Sampler for Shuffled {
-    fn next(&mut self) -> Result<Option<Score>> {
+    fn next(&mut self) -> Result<Option<Drawn>> {
         let Some(at) = self.order.next() else { return Ok(None) };
-        Ok(usize::try_from(at).ok().and_then(|at| self.scores.get(at).copied()))
+        Ok(usize::try_from(at).ok().and_then(|at| self.scores.get(at).copied().map(Drawn::of)))
     }
 }

@@ -16,8 +16,8 @@ use std::{
 use lru::LruCache;
 
 use crate::{
-    Algorithm, BlockStore, Change, Error, Hold, Index, IndexError, MAX_BLOCK, PackKind, Reachable, Result, Sampler,
-    Score, TableEntry,
+    Algorithm, BlockStore, Change, Drawn, Error, Hold, Index, IndexError, MAX_BLOCK, PackKind, Reachable, Result,
+    Sampler, Score, TableEntry,
     appender::{Appender, Uncommitted},
     lock,
     marks::Marks,
@@ -49,7 +49,7 @@ impl Default for Options {
 }
 
 /// Most packs that are kept open for reading.
-const OPEN_FILES: NonZeroUsize = NonZeroUsize::new(128).expect("not zero");
+const OPEN_FILES: NonZeroUsize = NonZeroUsize::new(256).expect("not zero");
 
 /// What the index says of a pack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,6 +143,11 @@ pub(crate) struct Shared {
     pub(crate) quarantine: RwLock<HashSet<Score>>,
     pub(crate) missing: RwLock<HashSet<u32>>,
     pub(crate) used_bits: Marks,
+    /// Records that are not drawn as randomizers: roots, and what is no longer in the index. Kept in the index's
+    /// own batches, so that drawing asks the index nothing.
+    pub(crate) undrawn: Marks,
+    /// Packs whose `undrawn` the next commit writes.
+    undrawn_changed: Mutex<HashSet<u32>>,
     /// Read while a block is looked up and marked as used, written while blocks are dropped:
     /// who has looked a block up has marked it, so it is not dropped under him.
     pub(crate) dropping: RwLock<()>,
@@ -215,7 +220,8 @@ impl PackStore {
             options.pack_size = options.pack_size.min((capacity / 16).max(1 << 20));
         }
         let used_bits = Marks::new(options.pack_size);
-        let recovered = recovery::recover(&packs, index.as_ref(), &used_bits)?;
+        let undrawn = Marks::new(options.pack_size);
+        let recovered = recovery::recover(&packs, index.as_ref(), &used_bits, &undrawn)?;
         let next_pack = Arc::new(AtomicU32::new(recovered.next_pack));
         let used_bytes = Arc::new(AtomicU64::new(recovered.bytes));
         let appender = |kind, open| Appender::new(kind, &packs, options.pack_size, &next_pack, &used_bytes, open);
@@ -230,6 +236,8 @@ impl PackStore {
             quarantine: RwLock::new(recovered.quarantine),
             missing: RwLock::new(recovered.missing),
             used_bits,
+            undrawn,
+            undrawn_changed: Mutex::default(),
             dropping: RwLock::default(),
             collecting: Mutex::default(),
             reachable: RwLock::default(),
@@ -281,10 +289,6 @@ impl PackStore {
             .collect()
     }
 
-    pub(crate) fn lookup(&self, tag: Tag, score: &Score) -> Result<Option<Place>> {
-        self.shared.lookup(tag, score)
-    }
-
     /// Some records of a pack, by their number in it. Empty when the pack is gone or its table is damaged.
     pub(crate) fn entries(&self, pack: u32, from: u64, count: u64) -> Result<Vec<TableEntry>> {
         self.shared.entries(pack, from, count)
@@ -316,8 +320,9 @@ impl PackStore {
             let whole = matches!(shared.read_place(&place, buffer)?, Reading::Good) && score.matches(buffer);
             if whole {
                 tracing::warn!(%score, "block was damaged or lost; its second copy takes its place");
-                if let Err(error) = shared.append(PackKind::Blocks, *score, buffer) {
-                    tracing::warn!(%score, %error, "cannot restore the first copy");
+                match shared.append(PackKind::Blocks, *score, buffer) {
+                    Ok(place) => shared.do_not_draw(&place),
+                    Err(error) => tracing::warn!(%score, %error, "cannot restore the first copy"),
                 }
                 return Ok(true);
             }
@@ -477,13 +482,25 @@ impl Shared {
             return Ok(());
         }
         tracing::warn!(%score, pack = place.pack, offset = place.offset, "damaged block is quarantined");
+        self.undrawn.set(place);
         self.index.apply(&[
+            self.undrawn_change(place.pack),
             Change::Delete(Tag::Block.score(score)),
             Change::Put(Tag::Quarantine.score(score), place.to_value()),
         ])?;
         self.pending.write().unwrap_or_else(PoisonError::into_inner).remove(&(PackKind::Blocks, *score));
         self.quarantine.write().unwrap_or_else(PoisonError::into_inner).insert(*score);
         Ok(())
+    }
+
+    /// From now on the record is not drawn as a randomizer; the next commit makes it last.
+    pub(crate) fn do_not_draw(&self, place: &Place) {
+        self.undrawn.set(place);
+        lock(&self.undrawn_changed).insert(place.pack);
+    }
+
+    pub(crate) fn undrawn_change(&self, pack: u32) -> Change {
+        Change::Put(Tag::Undrawn.pack(pack), self.undrawn.to_value(pack))
     }
 
     pub(crate) fn forget_copy(&self, score: &Score, place: &Place) -> Result<()> {
@@ -537,6 +554,9 @@ impl Shared {
             let info = pack.info();
             changes.push(Change::Put(Tag::Pack.pack(pack.number), info.to_value()));
         }
+        changes.extend(
+            std::mem::take(&mut *lock(&self.undrawn_changed)).into_iter().map(|pack| self.undrawn_change(pack)),
+        );
         self.index.apply(&changes)?;
         let mut catalogue = self.catalogue.write().unwrap_or_else(PoisonError::into_inner);
         for pack in work {
@@ -617,6 +637,10 @@ impl BlockStore for PackStore {
 
     fn put_twice(&self, algorithm: Algorithm, block: &[u8]) -> Result<Score> {
         let score = self.put(algorithm, block)?;
+        if let Some(place) = self.shared.lookup(Tag::Block, &score)? {
+            // A root need not look random (a bare one does not), so it is nobody's randomizer.
+            self.shared.do_not_draw(&place);
+        }
         if self.shared.find_and_use(Tag::Copy, &score)?.is_none() {
             self.shared.append(PackKind::Copies, score, block)?;
         }
@@ -632,16 +656,18 @@ impl BlockStore for PackStore {
     }
 
     fn remove(&self, score: &Score) -> Result<bool> {
-        let was = self.shared.lookup(Tag::Block, score)?.is_some();
         // What waits for a commit would come back with it.
         self.shared.commit()?;
+        let Some(place) = self.shared.lookup(Tag::Block, score)? else { return Ok(false) };
+        self.shared.undrawn.set(&place);
         self.shared.index.apply(&[
+            self.shared.undrawn_change(place.pack),
             Change::Delete(Tag::Block.score(score)),
             Change::Delete(Tag::Copy.score(score)),
             Change::Delete(Tag::Quarantine.score(score)),
         ])?;
         self.shared.quarantine.write().unwrap_or_else(PoisonError::into_inner).remove(score);
-        Ok(was)
+        Ok(true)
     }
 
     fn scores(&self, visit: &mut dyn FnMut(Score) -> ControlFlow<()>) -> Result<()> {
@@ -663,6 +689,21 @@ impl BlockStore for PackStore {
 
     fn sampler(&self, algorithm: Algorithm, seed: u64) -> Box<dyn Sampler + '_> {
         Box::new(PackSampler::new(self, algorithm, seed))
+    }
+
+    fn get_drawn(&self, drawn: &Drawn, buffer: &mut Vec<u8>) -> Result<bool> {
+        if let Some(place) = &drawn.place {
+            let keep = self.shared.dropping.read().unwrap_or_else(PoisonError::into_inner);
+            let here = !self.shared.undrawn.contains(place);
+            if here {
+                self.shared.used_bits.set(place);
+            }
+            drop(keep);
+            if here && matches!(self.shared.read_place(place, buffer)?, Reading::Good) {
+                return Ok(true);
+            }
+        }
+        self.get_into(&drawn.score, buffer)
     }
 
     fn hold(&self) -> Hold {

@@ -56,6 +56,8 @@ pub(crate) enum Tag {
     Pack,
     /// Pack number -> which of its blocks were used.
     Used,
+    /// Pack number -> which of its records are not drawn as randomizers.
+    Undrawn,
 }
 
 impl Tag {
@@ -66,6 +68,7 @@ impl Tag {
             Self::Quarantine => b'q',
             Self::Pack => b'p',
             Self::Used => b'u',
+            Self::Undrawn => b'n',
         }
     }
 

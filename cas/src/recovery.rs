@@ -13,7 +13,7 @@ use crate::{
     marks::Marks,
     pack::{self, Contents},
     pack_store::{PackInfo, PackState, read_catalogue},
-    place::{Tag, pack_of_key, score_of_key},
+    place::{Place, Tag, pack_of_key, score_of_key},
 };
 
 /// What the opening of a store found.
@@ -30,7 +30,7 @@ pub(crate) struct Recovered {
 /// Most changes of one batch.
 const BATCH: usize = 4096;
 
-pub(crate) fn recover(packs: &Path, index: &dyn Index, used: &Marks) -> Result<Recovered> {
+pub(crate) fn recover(packs: &Path, index: &dyn Index, used: &Marks, undrawn: &Marks) -> Result<Recovered> {
     let mut catalogue = read_catalogue(index)?;
     let mut files = list(packs)?;
     for number in dead(&catalogue) {
@@ -38,19 +38,24 @@ pub(crate) fn recover(packs: &Path, index: &dyn Index, used: &Marks) -> Result<R
             let path = pack::path(packs, number);
             fs::remove_file(&path).map_err(Error::io("remove", &path))?;
         }
-        index.apply(&[Change::Delete(Tag::Pack.pack(number)), Change::Delete(Tag::Used.pack(number))])?;
+        index.apply(&[Tag::Pack, Tag::Used, Tag::Undrawn].map(|tag| Change::Delete(tag.pack(number))))?;
         catalogue.remove(&number);
     }
     // Without any entry the index is new, or was thrown away: then a record with wrong bytes is damage
     // and not the torn end of a write.
     let rebuilding = catalogue.is_empty();
+    scan(index, Tag::Undrawn, |key, value| {
+        undrawn.load(pack_of_key(key)?, value);
+        Ok(())
+    })?;
+    let mut roots = Vec::new();
     let mut open: BTreeMap<PackKind, OpenPack> = BTreeMap::new();
     for (&number, length) in &mut files {
         let known = catalogue.get(&number).copied();
         if known.is_some_and(|info| info.state == PackState::Sealed) {
             continue;
         }
-        let Some((info, found)) = recover_pack(packs, number, known, rebuilding, index)? else {
+        let Some((info, found)) = recover_pack(packs, number, known, rebuilding, index, &mut roots)? else {
             *length = 0;
             continue;
         };
@@ -62,6 +67,7 @@ pub(crate) fn recover(packs: &Path, index: &dyn Index, used: &Marks) -> Result<R
             seal_older(packs, &older, index, &mut catalogue)?;
         }
     }
+    mark_roots(index, &roots, undrawn)?;
     let missing = catalogue.keys().filter(|number| !files.contains_key(number)).copied().collect();
     for number in &missing {
         tracing::error!(pack = number, "a pack file is missing");
@@ -128,6 +134,7 @@ fn recover_pack(
     known: Option<PackInfo>,
     rebuilding: bool,
     index: &dyn Index,
+    roots: &mut Vec<Score>,
 ) -> Result<Option<(PackInfo, Option<OpenPack>)>> {
     let path = pack::path(packs, number);
     let file = OpenOptions::new().read(true).write(true).open(&path).map_err(Error::io("open", &path))?;
@@ -165,6 +172,9 @@ fn recover_pack(
     let info = PackInfo { kind, state, records, end };
     let fresh = entries.partition_point(|entry| entry.offset < committed);
     add_to_index(index, number, info, &entries[fresh..], &damaged)?;
+    if kind == PackKind::Copies {
+        roots.extend(entries[fresh..].iter().map(|entry| entry.score));
+    }
     let open = (state == PackState::Open).then(|| OpenPack {
         number,
         file: Arc::new(file),
@@ -217,6 +227,22 @@ fn add_to_index(
         }
     }
     Ok(index.apply(&[Change::Put(Tag::Pack.pack(number), info.to_value())])?)
+}
+
+/// A block with a second copy is a root, and no root is drawn as a randomizer.
+fn mark_roots(index: &dyn Index, roots: &[Score], undrawn: &Marks) -> Result<()> {
+    let mut changed = HashSet::new();
+    for root in roots {
+        let key = Tag::Block.score(root);
+        if let Some(value) = index.get(&key)? {
+            let place = Place::from_value(&key, &value)?;
+            undrawn.set(&place);
+            changed.insert(place.pack);
+        }
+    }
+    let changes: Vec<_> =
+        changed.into_iter().map(|pack| Change::Put(Tag::Undrawn.pack(pack), undrawn.to_value(pack))).collect();
+    Ok(index.apply(&changes)?)
 }
 
 /// Only the newest pack of a kind goes on; an older one gets its table now.

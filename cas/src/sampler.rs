@@ -2,13 +2,29 @@
 
 use crate::{
     Algorithm, MAX_BLOCK, PackKind, Result, Score, TableEntry, pack_store::PackStore, permutation::Permutation,
-    place::Tag,
+    place::Place,
 };
+
+/// A block that a sampler drew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drawn {
+    /// The block.
+    pub score: Score,
+    /// Where it lay then, so that reading it needs no look-up.
+    pub(crate) place: Option<Place>,
+}
+
+impl Drawn {
+    /// A block whose place is not known.
+    pub const fn of(score: Score) -> Self {
+        Self { score, place: None }
+    }
+}
 
 /// Draws the scores of stored blocks of [`MAX_BLOCK`] bytes, each at most once.
 pub trait Sampler: Send {
     /// The next score, or `None` when all were drawn. The block may have gone meanwhile.
-    fn next(&mut self) -> Result<Option<Score>>;
+    fn next(&mut self) -> Result<Option<Drawn>>;
 }
 
 /// Neighbours in a pack that are drawn together, so that a disk is read in runs of 2 MiB.
@@ -61,17 +77,13 @@ impl<'a> PackSampler<'a> {
 }
 
 impl Sampler for PackSampler<'_> {
-    fn next(&mut self) -> Result<Option<Score>> {
+    fn next(&mut self) -> Result<Option<Drawn>> {
         loop {
             for entry in self.drawn.by_ref() {
                 let fits = entry.length as usize == MAX_BLOCK && entry.score.algorithm() == self.algorithm;
-                // A record may be garbage by now, or be superseded; and a block that has a second copy is
-                // a root, which need not look random.
-                if fits
-                    && self.store.lookup(Tag::Block, &entry.score)? == Some(entry.place(self.pack))
-                    && self.store.lookup(Tag::Copy, &entry.score)?.is_none()
-                {
-                    return Ok(Some(entry.score));
+                let place = entry.place(self.pack);
+                if fits && !self.store.shared.undrawn.contains(&place) {
+                    return Ok(Some(Drawn { score: entry.score, place: Some(place) }));
                 }
             }
             let Some(number) = self.order.next() else { return Ok(None) };

@@ -167,7 +167,7 @@ impl PackStore {
         let missing: Vec<_> =
             self.shared.missing.read().unwrap_or_else(PoisonError::into_inner).iter().copied().collect();
         for number in missing {
-            let gone = [Tag::Pack, Tag::Used].map(|tag| crate::Change::Delete(tag.pack(number)));
+            let gone = [Tag::Pack, Tag::Used, Tag::Undrawn].map(|tag| crate::Change::Delete(tag.pack(number)));
             self.shared.index.apply(&gone)?;
             self.shared.catalogue.write().unwrap_or_else(PoisonError::into_inner).remove(&number);
             self.shared.missing.write().unwrap_or_else(PoisonError::into_inner).remove(&number);

@@ -257,11 +257,11 @@ impl Pipeline<'_, '_> {
     }
 
     fn xor_randomizer(&self, draw: Draw, block: &mut [u8], scratch: &mut Vec<u8>) -> Result<Score> {
-        if let Draw::Stored(score) = draw {
-            match self.store.get_into(&score, scratch) {
+        if let Draw::Stored(drawn) = draw {
+            match self.store.get_drawn(&drawn, scratch) {
                 Ok(true) if scratch.len() == BLOCK => {
                     xor(block, scratch);
-                    return Ok(score);
+                    return Ok(drawn.score);
                 }
                 // It went, or is damaged: a fresh one does as well.
                 Ok(_) | Err(cas::Error::Damaged { .. }) => {}

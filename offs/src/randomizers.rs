@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use cas::{BlockStore, Sampler, Score};
+use cas::{BlockStore, Drawn, Sampler, Score};
 
 use crate::{Dice, Key, Parameters, Result};
 
@@ -10,7 +10,7 @@ use crate::{Dice, Key, Parameters, Result};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Draw {
     /// A block of the store.
-    Stored(Score),
+    Stored(Drawn),
     /// A new random block.
     Fresh,
 }
@@ -47,13 +47,13 @@ impl<'a> Randomizers<'a> {
 
     fn draw_one(&mut self, first: bool) -> Result<Draw> {
         if let Some(sampler) = &mut self.sampler {
-            if let Some(score) = sampler.next()? {
-                return Ok(Draw::Stored(score));
+            if let Some(drawn) = sampler.next()? {
+                return Ok(Draw::Stored(drawn));
             }
             self.sampler = None;
         }
         let own = if first { None } else { self.own.pop_front() };
-        Ok(own.map_or(Draw::Fresh, Draw::Stored))
+        Ok(own.map_or(Draw::Fresh, |score| Draw::Stored(Drawn::of(score))))
     }
 
     /// Offers the blocks of a finished stripe as randomizers of later ones. Files from repeating dice use

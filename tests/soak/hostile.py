@@ -151,12 +151,12 @@ class Nest:
         return {path: entry[:2] + entry[3:] if entry[0] == "directory" else entry
                 for path, entry in tree(self.parent).items() if path not in (b".", b"scratch")}
 
-    def refused(self, what, url, *commands, codes=(FAILED, DAMAGE, NOT_FOUND)):
-        """Runs `get` (and others) on it: refused, quickly, with little memory, nothing left."""
+    def refused(self, what, url, commands=(["get"], ["get", "-o", "out"]), codes=(FAILED, DAMAGE, NOT_FOUND)):
+        """Runs commands on it: refused, quickly, with little memory, nothing left."""
         peak, seconds = 0, 0.0
-        for arguments in (["get", url], ["get", url, "-o", "out"], *([*command, url] for command in commands)):
+        for command in commands:
             before = self.places()
-            outcome = self.program.run(*arguments, cwd=self.scratch, seconds=SECONDS)
+            outcome = self.program.run(*command, url, cwd=self.scratch, seconds=SECONDS)
             self.trial.check(outcome.code in codes, f"{what} is refused", outcome)
             self.trial.check("offs: " in outcome.err or outcome.code == DONE, "a refusal has words", outcome)
             peak = max(peak, within(self.trial, self.program, outcome))
@@ -261,9 +261,10 @@ def roots(trial, nest):
     long = long.replace(f"/{3 * size}/", f"/{3 * size - 1}/")
     nest.finish()
     for what, url in absurd:
-        trial.holds(nest.refused(what, url, ["pin"], ["verify"], ["verify", "--heal"]))
-        # What is not here can be told from the root; a walk over all of it would never end.
-        trial.holds(nest.refused(f"info of {what}", url, ["info"], ["info", "--json"],
+        trial.holds(nest.refused(what, url))
+        # That nothing is here can be told from the root; a walk over all of it would never end.
+        trial.holds(nest.refused(f"to pin or to heal {what}", url, [["pin"], ["verify"], ["verify", "--heal"]]))
+        trial.holds(nest.refused(f"to say how much is here of {what}", url, [["info"], ["info", "--json"]],
                                  codes=(DONE, FAILED, DAMAGE, NOT_FOUND)))
     trial.check(nest.program.run("get", past, "-o", "-").code == USAGE, "a URL above 2^60 bytes is no URL")
     outcome = nest.program.run("get", same, "-o", "-", seconds=SECONDS)
