@@ -104,7 +104,7 @@ fn store_code(error: &cas::Error) -> u8 {
         | cas::Error::DiskFull { .. }
         | cas::Error::InUse { .. }
         | cas::Error::Io { .. }
-        | cas::Error::Index(cas::IndexError::Failed { .. })
+        | cas::Error::Index(cas::IndexError::Failed { .. } | cas::IndexError::Full { .. })
         | cas::Error::Broken
         | cas::Error::Reachable(_) => FAILED,
     }
@@ -113,6 +113,7 @@ fn store_code(error: &cas::Error) -> u8 {
 fn hint(failure: &Failure) -> Option<&'static str> {
     match failure {
         Failure::File(offs::Error::Store(error)) => match error {
+            cas::Error::Index(cas::IndexError::Full { .. }) => Some("free some room on the disk"),
             cas::Error::Index(_) => Some("run `offs repair index`: it is made again from the packs, no data is lost"),
             cas::Error::DiskFull { .. } => Some("free some room on the disk, or unpin something and run `offs gc`"),
             cas::Error::Full { .. } => Some("raise `capacity` in config.toml, or unpin something"),

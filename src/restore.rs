@@ -19,6 +19,20 @@ use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 
 use crate::{failure::Failure, progress::Progress};
 
+/// What the restored directory itself is to look like, once it has its name.
+pub(crate) struct Finish {
+    mode: u32,
+    stamp: Stamp,
+}
+
+impl Finish {
+    /// Sets mode and time. A directory that may not be written cannot be moved, so this comes last.
+    pub(crate) fn apply(&self, path: &Path) -> Result<(), Failure> {
+        let directory = File::open(path).map_err(|source| Failure::io("open", path, source))?;
+        set(&directory, path, self.mode, self.stamp)
+    }
+}
+
 /// Restores the directory into `target`, which is made and must not exist.
 ///
 /// Every path was checked by the reader: it is relative, has no `..`, and its parent is a directory that was
@@ -28,7 +42,7 @@ pub(crate) fn restore(
     file: &FileReader<'_>,
     target: &Path,
     progress: &Progress,
-) -> Result<(), Failure> {
+) -> Result<Finish, Failure> {
     let state = std::cell::RefCell::new(Restore {
         store,
         target,
@@ -157,13 +171,18 @@ impl Restore<'_> {
     }
 
     /// Modes and times of directories, the innermost first.
-    fn finish(self) -> Result<(), Failure> {
+    fn finish(self) -> Result<Finish, Failure> {
         self.check_packed()?;
+        let mut top = Finish { mode: 0o755, stamp: Stamp { seconds: 0, nanoseconds: 0 } };
         for (path, mode, stamp) in self.directories.iter().rev() {
+            if path == self.target {
+                top = Finish { mode: *mode, stamp: *stamp };
+                continue;
+            }
             let directory = File::open(path).map_err(|source| Failure::io("open", path, source))?;
             set(&directory, path, *mode, *stamp)?;
         }
-        Ok(())
+        Ok(top)
     }
 }
 

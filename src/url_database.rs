@@ -71,12 +71,15 @@ impl UrlDatabase {
         let mut found = 0;
         // Each file has every line, so the longer one says how many there must be.
         let mut written = 0;
+        // A killed append tears one file at most: the other is written after it.
+        let mut torn = 0;
         for path in &paths {
             let Some(text) = read(path)? else {
                 sound = false;
                 continue;
             };
             found += 1;
+            torn += usize::from(text.last().is_some_and(|byte| *byte != b'\n'));
             written =
                 written.max(text.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n")).count());
             for line in text.split_inclusive(|byte| *byte == b'\n') {
@@ -91,7 +94,7 @@ impl UrlDatabase {
         let gaps = !lines.keys().copied().eq(1..=lines.len() as u64);
         let unreadable =
             lines.values().any(|line| line.operation != Operation::New && line.url.parse::<OffUrl>().is_err());
-        let lost = gaps || unreadable || lines.len() < written || (lines.is_empty() && expected);
+        let lost = gaps || unreadable || torn == paths.len() || lines.len() < written || (lines.is_empty() && expected);
         if lines.is_empty() && !expected {
             lines.insert(1, Line { time: now(), operation: Operation::New, url: "-".to_owned() });
         }

@@ -115,7 +115,10 @@ impl Appender {
             Ok(file)
         };
         let file = create().map_err(|source| {
-            if let Err(error) = std::fs::remove_file(&path) {
+            // What was there before is not ours to remove.
+            if source.kind() != io::ErrorKind::AlreadyExists
+                && let Err(error) = std::fs::remove_file(&path)
+            {
                 tracing::debug!(pack = number, %error, "no half-made pack to remove");
             }
             Error::io("create", &path)(source)

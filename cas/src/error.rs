@@ -95,6 +95,12 @@ pub enum IndexError {
         /// Its key.
         key: Vec<u8>,
     },
+    /// There is no room for it.
+    #[error("there is no room left for the index: {detail}")]
+    Full {
+        /// The database's own words.
+        detail: String,
+    },
     /// The database failed for another reason.
     #[error("the index failed: {detail}")]
     Failed {

@@ -66,6 +66,8 @@ struct Collection<'a> {
     report: GcReport,
     /// Packs whose file is to go once the index is durable.
     emptied: Vec<u32>,
+    /// Whether a pack was not rewritten for want of room.
+    postponed: bool,
 }
 
 impl Shared {
@@ -102,8 +104,9 @@ impl Shared {
         if let Some(error) = failure {
             return Err(error);
         }
-        let mut collection = Collection { shared: self, needed, report, emptied: Vec::new() };
+        let mut collection = Collection { shared: self, needed, report, emptied: Vec::new(), postponed: false };
         collection.run(goal, horizon)?;
+        collection.run_again(goal, horizon)?;
         report = collection.report;
         report.bytes_after = bytes();
         Ok(report)
@@ -127,6 +130,18 @@ impl Collection<'_> {
             }
             self.remove_emptied()?;
             if self.reached(goal) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Once more over what was postponed, now that other packs are gone.
+    fn run_again(&mut self, goal: Goal, horizon: u32) -> Result<()> {
+        while std::mem::take(&mut self.postponed) {
+            let before = self.report.packs_removed;
+            self.run(goal, horizon)?;
+            if self.report.packs_removed == before {
                 break;
             }
         }
@@ -157,11 +172,10 @@ impl Collection<'_> {
 
     fn visit_pack(&mut self, number: u32, info: PackInfo, spare_used: bool) -> Result<()> {
         let tag = if info.kind == PackKind::Copies { Tag::Copy } else { Tag::Block };
-        let entries = self.shared.entries(number, 0, u64::from(u32::MAX))?;
-        if entries.is_empty() && info.records > 0 {
+        let Some(entries) = self.shared.whole_table(number)? else {
             // Its table is damaged. What is in it stays until verify has seen to it.
             return Ok(());
-        }
+        };
         let mut keep = Vec::new();
         let mut drop = Vec::new();
         for entry in entries {
@@ -177,12 +191,17 @@ impl Collection<'_> {
         keep.extend(kept_back);
         keep.sort_unstable_by_key(|entry| entry.offset);
         self.report.kept += keep.len() as u64;
-        let holds = !lock(&self.shared.holds).is_empty();
-        if spare_used && !holds {
+        if spare_used {
             self.shared.used_bits.clear(number);
         }
         let live: u64 = keep.iter().map(|entry| entry.end() - entry.offset).sum();
         if info.end.saturating_sub(live) * 100 >= info.end * GARBAGE_PERCENT {
+            if live > 0 && !self.shared.has_room_for(live) {
+                // Copying would take the last room that the index needs. What was dropped counts as garbage
+                // until there is room, here or in the next collection.
+                self.postponed = true;
+                return Ok(());
+            }
             relocate(self.shared, number, info.kind, &keep)?;
             self.emptied.push(number);
         }
@@ -195,9 +214,8 @@ impl Collection<'_> {
             return Ok(Vec::new());
         }
         let _alone = self.shared.dropping.write().unwrap_or_else(PoisonError::into_inner);
-        let held = !lock(&self.shared.holds).is_empty();
         let (back, go): (Vec<TableEntry>, Vec<TableEntry>) =
-            entries.iter().partition(|entry| held && self.shared.used_bits.contains(&entry.place(number)));
+            entries.iter().partition(|entry| self.shared.held.contains(&entry.place(number)));
         let mut changes: Vec<_> = go.iter().map(|entry| Change::Delete(tag.score(&entry.score))).collect();
         if tag == Tag::Block {
             for entry in &go {

@@ -58,6 +58,11 @@ impl Marks {
         self.packs.write().unwrap_or_else(PoisonError::into_inner).remove(&pack);
     }
 
+    /// Forgets all marks.
+    pub(crate) fn clear_all(&self) {
+        self.packs.write().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// The marks of every pack, for keeping.
     pub(crate) fn to_values(&self) -> Vec<(u32, Vec<u8>)> {
         let packs = self.packs.read().unwrap_or_else(PoisonError::into_inner);

@@ -21,7 +21,8 @@ pub(crate) fn path(directory: &Path, number: u32) -> PathBuf {
 pub(crate) fn number(name: &str) -> Option<u32> {
     let digits = name.strip_suffix(".pack")?;
     let canonical = digits.len() == 8 && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-    canonical.then(|| u32::from_str_radix(digits, 16).ok())?
+    // The highest numbers are nobody's, so that the next one can always be counted to.
+    canonical.then(|| u32::from_str_radix(digits, 16).ok())?.filter(|number| *number < u32::MAX - (1 << 16))
 }
 
 /// What a reading of a whole pack found.

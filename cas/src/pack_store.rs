@@ -44,7 +44,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { pack_size: 256 << 20, capacity: None, reserve: 8 << 20, commit_every: 32 << 20, index_cache: 32 << 20 }
+        Self { pack_size: 256 << 20, capacity: None, reserve: 16 << 20, commit_every: 32 << 20, index_cache: 32 << 20 }
     }
 }
 
@@ -143,6 +143,8 @@ pub(crate) struct Shared {
     pub(crate) quarantine: RwLock<HashSet<Score>>,
     pub(crate) missing: RwLock<HashSet<u32>>,
     pub(crate) used_bits: Marks,
+    /// Places that were looked up while a hold lived; empty when none does.
+    pub(crate) held: Arc<Marks>,
     /// Records that are not drawn as randomizers: roots, and what is no longer in the index. Kept in the index's
     /// own batches, so that drawing asks the index nothing.
     pub(crate) undrawn: Marks,
@@ -185,12 +187,7 @@ impl PackStore {
     #[cfg(feature = "rocksdb")]
     pub fn rebuild(directory: &Path, options: Options) -> Result<Self> {
         let cache = options.index_cache;
-        Self::with_index(directory, options, |path| {
-            if path.exists() {
-                fs::remove_dir_all(path).map_err(Error::io("remove", path))?;
-            }
-            Ok(Box::new(crate::RocksIndex::open(path, cache)?))
-        })
+        Self::open_index(directory, options, true, |path| Ok(Box::new(crate::RocksIndex::open(path, cache)?)))
     }
 
     /// Opens or creates the store in `directory`; `open_index` is called with the index's folder when
@@ -200,7 +197,16 @@ impl PackStore {
     /// a store opens without help after a crash.
     pub fn with_index(
         directory: &Path,
+        options: Options,
+        open_index: impl FnOnce(&Path) -> Result<Box<dyn Index>>,
+    ) -> Result<Self> {
+        Self::open_index(directory, options, false, open_index)
+    }
+
+    fn open_index(
+        directory: &Path,
         mut options: Options,
+        anew: bool,
         open_index: impl FnOnce(&Path) -> Result<Box<dyn Index>>,
     ) -> Result<Self> {
         let packs = directory.join("packs");
@@ -214,6 +220,7 @@ impl PackStore {
                 sync_directory(made)?;
             }
         }
+        let discarded = discard_index(directory, anew)?;
         let index = open_index(&directory.join("index"))?;
         if let Some(capacity) = options.capacity {
             // Nothing is evicted from the open pack, so it must be a small part of a small store.
@@ -221,7 +228,12 @@ impl PackStore {
         }
         let used_bits = Marks::new(options.pack_size);
         let undrawn = Marks::new(options.pack_size);
+        let held = Arc::new(Marks::new(options.pack_size));
         let recovered = recovery::recover(&packs, index.as_ref(), &used_bits, &undrawn)?;
+        if let Some(discarded) = discarded {
+            index.sync()?;
+            fs::remove_dir_all(&discarded).map_err(Error::io("remove", &discarded))?;
+        }
         let next_pack = Arc::new(AtomicU32::new(recovered.next_pack));
         let used_bytes = Arc::new(AtomicU64::new(recovered.bytes));
         let appender = |kind, open| Appender::new(kind, &packs, options.pack_size, &next_pack, &used_bytes, open);
@@ -236,6 +248,7 @@ impl PackStore {
             quarantine: RwLock::new(recovered.quarantine),
             missing: RwLock::new(recovered.missing),
             used_bits,
+            held,
             undrawn,
             undrawn_changed: Mutex::default(),
             dropping: RwLock::default(),
@@ -335,6 +348,24 @@ impl PackStore {
     }
 }
 
+/// Puts the index aside when it is to be made anew, and says where it lies.
+///
+/// It lies there until the new one is complete: if the process dies before, the next opening finds it and
+/// begins again, with nothing of the half-made index.
+fn discard_index(directory: &Path, anew: bool) -> Result<Option<PathBuf>> {
+    let (index, discarded) = (directory.join("index"), directory.join("index.discarded"));
+    if discarded.exists() {
+        if index.exists() {
+            fs::remove_dir_all(&index).map_err(Error::io("remove", &index))?;
+        }
+    } else if anew && index.exists() {
+        fs::rename(&index, &discarded).map_err(Error::io("rename", &index))?;
+    } else {
+        return Ok(None);
+    }
+    Ok(Some(discarded))
+}
+
 pub(crate) enum Reading {
     Good,
     Damaged,
@@ -358,9 +389,32 @@ impl Shared {
         let _keep = self.dropping.read().unwrap_or_else(PoisonError::into_inner);
         let place = self.lookup(tag, score)?;
         if let Some(place) = &place {
-            self.used_bits.set(place);
+            self.use_place(place);
         }
         Ok(place)
+    }
+
+    /// Notes that a block is in use. To be called with `dropping` held for reading.
+    fn use_place(&self, place: &Place) {
+        self.used_bits.set(place);
+        if !lock(&self.holds).is_empty() {
+            self.held.set(place);
+        }
+    }
+
+    /// The records of a sealed pack, if its table is whole.
+    pub(crate) fn whole_table(&self, pack: u32) -> Result<Option<Vec<TableEntry>>> {
+        let Some(file) = self.file(pack)? else { return Ok(None) };
+        let path = pack::path(&self.directory, pack);
+        let length = file.metadata().map_err(Error::io("read", &path))?.len();
+        let table = pack::read_table(&file, length).map_err(Error::io("read", &path))?;
+        Ok(table.map(|(_, entries)| entries))
+    }
+
+    /// Whether so many bytes can be written and the reserve still be left.
+    pub(crate) fn has_room_for(&self, bytes: u64) -> bool {
+        let Ok(state) = rustix::fs::statvfs(&self.directory) else { return true };
+        state.f_bavail.saturating_mul(state.f_frsize) >= bytes + self.options.reserve
     }
 
     fn is_quarantined(&self, score: &Score) -> bool {
@@ -434,7 +488,6 @@ impl Shared {
             return Err(Error::Broken);
         }
         let place = self.appender(kind).append(score, crc32fast::hash(block), block)?;
-        self.used_bits.set(&place);
         self.pending.write().unwrap_or_else(PoisonError::into_inner).insert((kind, score), place);
         let mut waiting = lock(&self.waiting);
         waiting.0 += block.len() as u64;
@@ -464,6 +517,8 @@ impl Shared {
             }
         }
         let Some(capacity) = self.options.capacity else { return Ok(()) };
+        // The record's header, and its share of tables and pack headers.
+        let need = need + 16_384;
         let used = || self.used_bytes.load(Ordering::Relaxed);
         if used() + need <= capacity {
             return Ok(());
@@ -696,7 +751,7 @@ impl BlockStore for PackStore {
             let keep = self.shared.dropping.read().unwrap_or_else(PoisonError::into_inner);
             let here = !self.shared.undrawn.contains(place);
             if here {
-                self.shared.used_bits.set(place);
+                self.shared.use_place(place);
             }
             drop(keep);
             if here && matches!(self.shared.read_place(place, buffer)?, Reading::Good) {
@@ -713,18 +768,23 @@ impl BlockStore for PackStore {
         let first = shared.blocks.open_pack().into_iter().chain(shared.copies.open_pack()).min();
         let first = first.unwrap_or_else(|| shared.next_pack.load(Ordering::Relaxed));
         lock(&shared.holds).insert(id, first);
-        Hold::guarded(HoldEnd { holds: Arc::clone(&shared.holds), id })
+        Hold::guarded(HoldEnd { holds: Arc::clone(&shared.holds), held: Arc::clone(&shared.held), id })
     }
 }
 
 struct HoldEnd {
     holds: Arc<Mutex<BTreeMap<u64, u32>>>,
+    held: Arc<Marks>,
     id: u64,
 }
 
 impl Drop for HoldEnd {
     fn drop(&mut self) {
-        lock(&self.holds).remove(&self.id);
+        let mut holds = lock(&self.holds);
+        holds.remove(&self.id);
+        if holds.is_empty() {
+            self.held.clear_all();
+        }
     }
 }
 

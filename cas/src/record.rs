@@ -9,6 +9,9 @@ pub const RECORD_HEADER: usize = 64;
 
 const PACK_MAGIC: &[u8; 8] = b"OFFPACK1";
 const RECORD_MAGIC: &[u8; 4] = b"OREC";
+/// Highest offset of a record: beyond any pack, and far from where sums would overflow.
+const MAX_OFFSET: u64 = 1 << 48;
+
 const SEAL_MAGIC: &[u8; 8] = b"OFFSEAL1";
 
 type Header = [u8; RECORD_HEADER];
@@ -154,6 +157,10 @@ impl TableEntry {
     pub fn from_bytes(entry: &[u8; Self::SIZE]) -> Option<Self> {
         let binary: &[u8; Score::BINARY] = entry[16..].try_into().ok()?;
         let score = Score::from_binary(binary).ok()?;
+        // A table's hash says that it was not damaged, not that whoever wrote it meant well.
+        let length_fits = (1..=MAX_BLOCK).contains(&usize::try_from(word(entry, 8)).ok()?);
+        let offset_fits = (RECORD_HEADER as u64..=MAX_OFFSET).contains(&long(entry, 0));
+        (length_fits && offset_fits).then_some(())?;
         Some(Self { offset: long(entry, 0), length: word(entry, 8), checksum: word(entry, 12), score })
     }
 }
@@ -175,7 +182,10 @@ pub(crate) fn seal(number: u32, offset: u64, entries: &[TableEntry]) -> Vec<u8> 
 pub(crate) fn parse_table(trailer: &Trailer, table: &[u8]) -> Option<Vec<TableEntry>> {
     let whole = <[u8; 32]>::from(sha2::Sha256::digest(table)) == trailer.digest;
     whole.then_some(())?;
-    table.as_chunks().0.iter().map(TableEntry::from_bytes).collect()
+    let entries: Vec<_> = table.as_chunks().0.iter().map(TableEntry::from_bytes).collect::<Option<_>>()?;
+    let ascending = entries.is_sorted_by(|a, b| a.end() <= b.offset);
+    let within = entries.last().is_none_or(|last| last.end() <= trailer.offset);
+    (ascending && within).then_some(entries)
 }
 
 /// The last 64 bytes of a sealed pack.

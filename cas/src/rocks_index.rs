@@ -54,6 +54,9 @@ impl RocksIndex {
 #[expect(clippy::needless_pass_by_value, reason = "it is the argument of map_err")]
 fn failure(error: rocksdb::Error) -> IndexError {
     let detail = error.to_string();
+    if detail.contains("No space left") {
+        return IndexError::Full { detail };
+    }
     match error.kind() {
         ErrorKind::Corruption | ErrorKind::InvalidArgument | ErrorKind::NotSupported => IndexError::Damaged { detail },
         // A database file that is gone is reported as an I/O error.

@@ -159,7 +159,7 @@ impl<'a> FileReader<'a> {
     /// Reads data blocks of a stripe into `buffer`, at their places.
     fn read_stripe(&self, stripe: &Stripe, wanted: Range<usize>, buffer: Vec<u8>) -> Result<Vec<u8>> {
         match self.try_stripe(stripe, wanted.clone(), buffer) {
-            Err(Error::Lost { .. }) if self.may_heal.load(Ordering::Relaxed) => {
+            Err(Error::Lost { .. }) if self.may_heal.load(Ordering::Relaxed) && self.is_healable() => {
                 // A block of this stripe may be an earlier stripe's own block, which that stripe can rebuild.
                 let healed = heal_file(self.store, &self.reference)?;
                 tracing::info!(healed = healed.healed, "healed the file to read a stripe");
@@ -170,6 +170,11 @@ impl<'a> FileReader<'a> {
             }
             read => read,
         }
+    }
+
+    /// Whether it is bearable to go over the whole file for one stripe: up to about 400 GiB.
+    fn is_healable(&self) -> bool {
+        self.layout.levels().iter().map(|level| level.tuples).sum::<u64>() <= 1 << 22
     }
 
     fn try_stripe(&self, stripe: &Stripe, wanted: Range<usize>, buffer: Vec<u8>) -> Result<Vec<u8>> {

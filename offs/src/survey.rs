@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use cas::{BlockStore, Score};
 
-use crate::{DirectoryReader, Error, FileReader, Kind, Reference, Result};
+use crate::{DirectoryReader, Error, FileReader, Kind, Reference, Result, heal::MOST_UNREADABLE};
 
 /// What is here of a file and, when it is a directory, of the files in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub struct Survey {
     pub stripes: u64,
     /// Stripes with something missing that parity makes up for.
     pub rebuildable: u64,
-    /// Stripes that cannot be read.
+    /// Stripes that cannot be read. When the descriptors of many are lost, the rest is not looked at.
     pub lost: u64,
     /// Files in a directory that are stored on their own, and the packed one.
     pub files: u64,
@@ -61,6 +61,7 @@ impl Survey {
 
     fn add(&mut self, store: &dyn BlockStore, file: &FileReader<'_>) -> Result<()> {
         self.blocks += 1;
+        let mut unreadable = 0;
         for level in (0..file.layout().levels().len()).rev() {
             let level = u8::try_from(level).unwrap_or(u8::MAX);
             for number in 0..file.layout().stripes(level) {
@@ -70,6 +71,10 @@ impl Survey {
                     Ok(tuples) => tuples,
                     Err(Error::Lost { .. }) => {
                         self.lost += 1;
+                        unreadable += 1;
+                        if unreadable > MOST_UNREADABLE {
+                            return Ok(());
+                        }
                         continue;
                     }
                     Err(error) => return Err(error),

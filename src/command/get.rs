@@ -159,8 +159,10 @@ fn get_directory(home: &Home, url: &OffUrl, file: &FileReader<'_>, get: &Get) ->
     let partial = builder.prefix(".offs-").suffix(".partial").tempdir_in(parent).map_err(failed)?;
     let progress = Progress::new(&target.to_string_lossy(), None);
     let inside = partial.path().join("tree");
-    restore::restore(home.store.as_ref(), file, &inside, &progress).inspect_err(|_| make_removable(&inside))?;
-    fs::rename(&inside, &target).map_err(failed)
+    let restored = restore::restore(home.store.as_ref(), file, &inside, &progress);
+    let finish = restored.inspect_err(|_| make_removable(&inside))?;
+    fs::rename(&inside, &target).map_err(failed)?;
+    finish.apply(&target)
 }
 
 /// A half-restored tree may have directories that even we may not write; their removal needs that.
