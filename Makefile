@@ -45,8 +45,10 @@ fuzz:
 twin: build
 	OFFS="$(OFFS)" tests/twin.sh
 
-vectors:
-	tools/twin-python.sh fixtures/twin/offs_twin.py vectors fixtures/vectors/files.json
+# The golden vectors again, with the Python environment that `make twin` makes.
+vectors: twin
+	cd fixtures && for of in files urls directories; do \
+	    "$${OFFS_CACHE:-$$HOME/.cache}/offs-twin-venv/bin/python" twin/offs_twin.py vectors --of $$of vectors/$$of.json || exit 1; done
 
 requirements:
 	@tools/requirements.sh
