@@ -171,7 +171,7 @@ impl Collection<'_> {
     }
 
     fn visit_pack(&mut self, number: u32, info: PackInfo, spare_used: bool) -> Result<()> {
-        let tag = if info.kind == PackKind::Copies { Tag::Copy } else { Tag::Block };
+        let tag = Tag::of(info.kind);
         let Some(entries) = self.shared.whole_table(number)? else {
             // Its table is damaged. What is in it stays until verify has seen to it.
             return Ok(());
@@ -236,7 +236,7 @@ impl Collection<'_> {
 
 /// Copies records out of a pack. After the next commit the index names their new places.
 pub(crate) fn relocate(shared: &Shared, number: u32, kind: PackKind, keep: &[TableEntry]) -> Result<()> {
-    let tag = if kind == PackKind::Copies { Tag::Copy } else { Tag::Block };
+    let tag = Tag::of(kind);
     let mut block = Vec::new();
     for entry in keep {
         let place = entry.place(number);

@@ -599,7 +599,7 @@ impl Shared {
         let quarantine = self.quarantine.read().unwrap_or_else(PoisonError::into_inner).clone();
         let mut changes = Vec::new();
         for pack in work {
-            let tag = if pack.kind == PackKind::Copies { Tag::Copy } else { Tag::Block };
+            let tag = Tag::of(pack.kind);
             for entry in &pack.entries {
                 changes.push(Change::Put(tag.score(&entry.score), entry.place(pack.number).to_value()));
                 if quarantine.contains(&entry.score) && tag == Tag::Block {

@@ -1,6 +1,6 @@
 //! Where a block lies, and how the index writes it down.
 
-use crate::{IndexError, Score};
+use crate::{IndexError, PackKind, Score};
 
 /// A record of a pack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +61,14 @@ pub(crate) enum Tag {
 }
 
 impl Tag {
+    /// Under which tag the blocks of a pack are found.
+    pub(crate) const fn of(kind: PackKind) -> Self {
+        match kind {
+            PackKind::Blocks => Self::Block,
+            PackKind::Copies => Self::Copy,
+        }
+    }
+
     pub(crate) const fn byte(self) -> u8 {
         match self {
             Self::Block => b'b',

@@ -208,7 +208,7 @@ fn add_to_index(
     entries: &[TableEntry],
     damaged: &[TableEntry],
 ) -> Result<()> {
-    let tag = if info.kind == PackKind::Copies { Tag::Copy } else { Tag::Block };
+    let tag = Tag::of(info.kind);
     for entries in entries.chunks(BATCH) {
         let mut changes = Vec::with_capacity(entries.len());
         for entry in entries {

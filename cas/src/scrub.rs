@@ -178,7 +178,7 @@ impl PackStore {
 
 /// What the index says is in a pack. Reads the whole index: only for packs whose own table cannot be trusted.
 fn indexed(shared: &Shared, number: u32, kind: PackKind) -> Result<Vec<TableEntry>> {
-    let tag = if kind == PackKind::Copies { Tag::Copy } else { Tag::Block };
+    let tag = Tag::of(kind);
     let mut entries = Vec::new();
     scan(shared.index.as_ref(), tag, |key, value| {
         let Place { pack, offset, length, checksum } = Place::from_value(key, value)?;
@@ -238,7 +238,7 @@ impl Scrub<'_> {
         entry: &TableEntry,
         block: &mut Vec<u8>,
     ) -> Result<bool> {
-        let tag = if kind == PackKind::Copies { Tag::Copy } else { Tag::Block };
+        let tag = Tag::of(kind);
         let place = entry.place(number);
         if self.store.shared.lookup(tag, &entry.score)? != Some(place) {
             return Ok(true);
