@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/offs-target
 # Read when a command runs, so that `make` itself costs nothing.
-ROCKSDB = ROCKSDB_STATIC=1 ROCKSDB_LIB_DIR="$$(tools/rocksdb.sh)"
+ROCKSDB = library=$$(tools/rocksdb.sh) && ROCKSDB_STATIC=1 ROCKSDB_LIB_DIR="$$library"
 CARGO = $(ROCKSDB) cargo
 OFFS = $(CARGO_TARGET_DIR)/release/offs
 FILE ?=
@@ -26,7 +26,7 @@ lint: requirements
 	$(CARGO) clippy --release --workspace --all-targets --features cas/testing -- -D warnings
 
 doc: requirements
-	RUSTDOCFLAGS="-D warnings" $(ROCKSDB) cargo doc --release --workspace --no-deps
+	$(ROCKSDB) RUSTDOCFLAGS="-D warnings" cargo doc --release --workspace --no-deps
 
 # Long runs: crashes, damage, full disks, memory. SOAK=short is what CI runs.
 soak: build

@@ -6,7 +6,9 @@ command -v cargo >/dev/null 2>&1 || { echo "Rust is needed: install it with rust
 command -v cc >/dev/null 2>&1 || missing="$missing gcc"
 command -v c++ >/dev/null 2>&1 || missing="$missing g++"
 # RocksDB's bindings are made by bindgen, which loads libclang.
-find /usr/lib /usr/lib64 /usr/local/lib -name 'libclang*.so*' 2>/dev/null | grep -q . || missing="$missing libclang-dev"
+# (libclang-cpp, which Mesa brings along, is another library and does not do.)
+find /usr/lib /usr/lib64 /usr/local/lib \( -name 'libclang.so*' -o -name 'libclang-[0-9]*.so*' \) 2>/dev/null | grep -q . ||
+    missing="$missing libclang-dev"
 [ -z "$missing" ] && exit 0
 line="apt-get install -y$missing"
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
