@@ -2,7 +2,7 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io::{self, IoSlice},
+    io,
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
     sync::{
@@ -12,22 +12,100 @@ use std::{
 };
 
 use crate::{
-    Error, PackKind, RECORD_HEADER, RecordHeader, Result, Score, TableEntry, pack,
+    Error, PackKind, RECORD_HEADER, RecordHeader, Result, Score, TableEntry,
+    chunk::Chunk,
+    pack,
     place::Place,
     record::{pack_header, seal},
+    writer::{Output, Writer},
 };
+
+/// Room on the disk is set aside in steps of so many bytes, before anything is written there: so a disk that
+/// is full is noticed while the block can still be refused, and not when it was taken.
+const ROOM: u64 = 16 << 20;
 
 /// A pack that is not wholly in the index yet.
 pub(crate) struct OpenPack {
     pub(crate) number: u32,
-    pub(crate) file: Arc<File>,
+    path: PathBuf,
+    output: Output,
     /// Where the next record goes.
     pub(crate) end: u64,
     pub(crate) entries: Vec<TableEntry>,
     /// How many of the entries the index has.
-    pub(crate) committed: usize,
-    /// Whether table and trailer are written.
-    pub(crate) sealed: bool,
+    committed: usize,
+    /// Whether table and trailer are appended.
+    sealed: bool,
+    /// The bytes before `end` that were not handed over to the writer.
+    tail: Chunk,
+    /// Up to here there is room on the disk.
+    room: u64,
+}
+
+impl OpenPack {
+    /// A pack that goes on at `end`; the index has all of `entries`.
+    pub(crate) fn new(path: &Path, file: File, number: u32, end: u64, entries: Vec<TableEntry>) -> Self {
+        Self {
+            number,
+            path: path.to_owned(),
+            output: Output::new(path, file),
+            end,
+            committed: entries.len(),
+            entries,
+            sealed: false,
+            tail: Chunk::new(end, Vec::new()),
+            room: end,
+        }
+    }
+
+    /// Makes sure that so many bytes can be written at the end.
+    fn set_room_aside(&mut self, need: u64, pack_size: u64) -> Result<()> {
+        if self.end + need <= self.room {
+            return Ok(());
+        }
+        let most = (self.end + need).max((self.end + ROOM).min(pack_size));
+        let set_aside = |to: u64| {
+            let here = self.output.set_room_aside(self.end, to);
+            here.map(|is_set| if is_set { to } else { u64::MAX }).map_err(Error::io("write", &self.path))
+        };
+        self.room = match set_aside(most) {
+            Err(Error::DiskFull { .. }) => set_aside(self.end + need),
+            set => set,
+        }?;
+        Ok(())
+    }
+
+    /// Appends bytes for which there is room.
+    fn push(&mut self, mut bytes: &[u8], writer: &Writer) -> Result<()> {
+        while !bytes.is_empty() {
+            let before = self.tail.end();
+            bytes = self.tail.push(bytes);
+            self.end += self.tail.end() - before;
+            if self.tail.is_full() {
+                self.hand_over(writer, false)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn hand_over(&mut self, writer: &Writer, last: bool) -> Result<()> {
+        let next = writer.chunk(self.end);
+        let full = std::mem::replace(&mut self.tail, next);
+        writer.hand_over(self.number, &self.output, full, last).map_err(Error::io("write", &self.path))
+    }
+
+    /// Writes table and trailer to stable storage. For a pack to which nothing was appended.
+    pub(crate) fn seal_in_place(&self) -> Result<()> {
+        let file = &self.output.file;
+        let sealed = seal(self.number, self.end, &self.entries);
+        if let Err(source) = file.write_all_at(&sealed, self.end) {
+            if let Err(error) = file.set_len(self.end) {
+                tracing::warn!(pack = self.number, %error, "cannot cut a pack after a failed write");
+            }
+            return Err(Error::io("write", &self.path)(source));
+        }
+        file.sync_data().map_err(Error::io("sync", &self.path))
+    }
 }
 
 /// What a commit has to make durable of one pack.
@@ -41,17 +119,20 @@ pub(crate) struct Uncommitted {
     pub(crate) entries: Vec<TableEntry>,
 }
 
-/// Appends records of one kind. Records are written one after the other under a lock, so that a write
-/// that fails leaves nothing behind it and is cut off again.
+/// Appends records of one kind. They are put together in memory under a lock, one after the other, and
+/// written by the [`Writer`].
 pub(crate) struct Appender {
     kind: PackKind,
     directory: PathBuf,
     pack_size: u64,
+    writer: Arc<Writer>,
     next_pack: Arc<AtomicU32>,
     /// Bytes in packs of all kinds.
     used: Arc<AtomicU64>,
     /// The open pack is the last one; the others are sealed and wait for their commit.
     packs: Mutex<Vec<OpenPack>>,
+    /// The lowest number in `packs`: what lies in older packs is written.
+    oldest: AtomicU32,
 }
 
 impl Appender {
@@ -59,6 +140,7 @@ impl Appender {
         kind: PackKind,
         directory: &Path,
         pack_size: u64,
+        writer: &Arc<Writer>,
         next_pack: &Arc<AtomicU32>,
         used: &Arc<AtomicU64>,
         open: Option<OpenPack>,
@@ -67,8 +149,10 @@ impl Appender {
             kind,
             directory: directory.to_owned(),
             pack_size,
+            writer: Arc::clone(writer),
             next_pack: Arc::clone(next_pack),
             used: Arc::clone(used),
+            oldest: AtomicU32::new(open.as_ref().map_or(u32::MAX, |open| open.number)),
             packs: Mutex::new(open.into_iter().collect()),
         }
     }
@@ -90,17 +174,13 @@ impl Appender {
         if packs.last().is_none_or(|open| open.sealed) {
             let created = self.create()?;
             packs.push(created);
+            self.note_oldest(&packs);
         }
         let Some(open) = packs.last_mut() else { return Err(Error::Broken) };
+        open.set_room_aside(need, self.pack_size)?;
         let entry = TableEntry { offset: open.end, length, checksum, score };
-        if let Err(source) = write_record(&open.file, &header, block, open.end) {
-            // What was written of it must not look like a record later.
-            if let Err(error) = open.file.set_len(open.end) {
-                tracing::warn!(pack = open.number, %error, "cannot cut a pack after a failed write");
-            }
-            return Err(Error::io("write", pack::path(&self.directory, open.number))(source));
-        }
-        open.end = entry.end();
+        open.push(&header, &self.writer)?;
+        open.push(block, &self.writer)?;
         open.entries.push(entry);
         self.used.fetch_add(need, Ordering::Relaxed);
         Ok(entry.place(open.number))
@@ -124,21 +204,21 @@ impl Appender {
             Error::io("create", &path)(source)
         })?;
         self.used.fetch_add(RECORD_HEADER as u64, Ordering::Relaxed);
-        Ok(OpenPack {
-            number,
-            file: Arc::new(file),
-            end: RECORD_HEADER as u64,
-            entries: Vec::new(),
-            committed: 0,
-            sealed: false,
-        })
+        Ok(OpenPack::new(&path, file, number, RECORD_HEADER as u64, Vec::new()))
     }
 
     fn seal_last(&self, packs: &mut [OpenPack]) -> Result<()> {
         let Some(open) = packs.last_mut().filter(|open| !open.sealed) else { return Ok(()) };
-        let added = seal_file(&self.directory, open.number, &open.file, open.end, &open.entries)?;
-        self.used.fetch_add(added, Ordering::Relaxed);
+        let sealed = seal(open.number, open.end, &open.entries);
+        let added = sealed.len() as u64;
+        open.set_room_aside(added, 0)?;
+        let records_end = open.end;
+        open.push(&sealed, &self.writer)?;
+        open.hand_over(&self.writer, true)?;
+        // What the index calls the end is the end of the records.
+        open.end = records_end;
         open.sealed = true;
+        self.used.fetch_add(added, Ordering::Relaxed);
         Ok(())
     }
 
@@ -152,21 +232,25 @@ impl Appender {
         self.lock().last().filter(|open| !open.sealed).map(|open| open.number)
     }
 
-    /// What is not in the index yet.
-    pub(crate) fn uncommitted(&self) -> Vec<Uncommitted> {
-        self.lock()
+    /// What is not in the index yet. All of it is handed over to the writer.
+    pub(crate) fn uncommitted(&self) -> Result<Vec<Uncommitted>> {
+        let mut packs = self.lock();
+        if let Some(open) = packs.last_mut().filter(|open| !open.sealed && open.tail.start() < open.end) {
+            open.hand_over(&self.writer, false)?;
+        }
+        Ok(packs
             .iter()
             .filter(|open| open.sealed || open.committed < open.entries.len())
             .map(|open| Uncommitted {
                 kind: self.kind,
                 number: open.number,
-                file: Arc::clone(&open.file),
+                file: Arc::clone(&open.output.file),
                 end: open.end,
                 records: open.entries.len(),
                 sealed: open.sealed,
                 entries: open.entries[open.committed..].to_vec(),
             })
-            .collect()
+            .collect())
     }
 
     /// Notes that the index has everything that `done` lists.
@@ -174,9 +258,15 @@ impl Appender {
         let mut packs = self.lock();
         if done.sealed {
             packs.retain(|open| open.number != done.number);
+            self.note_oldest(&packs);
         } else if let Some(open) = packs.iter_mut().find(|open| open.number == done.number) {
             open.committed = done.records;
         }
+    }
+
+    fn note_oldest(&self, packs: &[OpenPack]) {
+        let oldest = packs.iter().map(|open| open.number).min().unwrap_or(u32::MAX);
+        self.oldest.store(oldest, Ordering::Release);
     }
 
     /// Some entries of a pack that is still here.
@@ -186,26 +276,34 @@ impl Appender {
         let to = from.saturating_add(count).min(open.entries.len());
         Some(open.entries.get(from..to).unwrap_or_default().to_vec())
     }
-}
 
-/// Writes table and trailer of a pack and returns their length.
-pub(crate) fn seal_file(directory: &Path, number: u32, file: &File, end: u64, entries: &[TableEntry]) -> Result<u64> {
-    let sealed = seal(number, end, entries);
-    let written = file.set_len(end).and_then(|()| file.write_all_at(&sealed, end));
-    if let Err(source) = written {
-        if let Err(error) = file.set_len(end) {
-            tracing::warn!(pack = number, %error, "cannot cut a pack after a failed write");
+    /// Reads a block if some of its bytes are not written yet; else it is for the caller to read, from the file.
+    pub(crate) fn read_unwritten(&self, place: &Place, buffer: &mut Vec<u8>) -> io::Result<bool> {
+        if place.pack < self.oldest.load(Ordering::Acquire) {
+            return Ok(false);
         }
-        return Err(Error::io("write", pack::path(directory, number))(source));
+        let packs = self.lock();
+        let Some(open) = packs.iter().find(|open| open.number == place.pack) else { return Ok(false) };
+        let start = place.offset + RECORD_HEADER as u64;
+        let end = start + u64::from(place.length);
+        // Nothing is handed over while we hold the lock, so these and the tail are one run to the pack's end.
+        let unwritten = self.writer.unwritten(place.pack);
+        let from = unwritten.first().map_or(open.tail.start(), |unwritten| unwritten.chunk.start());
+        if end <= from {
+            return Ok(false);
+        }
+        buffer.resize(place.length as usize, 0);
+        let written = usize::try_from(from.saturating_sub(start)).unwrap_or(0);
+        open.output.file.read_exact_at(&mut buffer[..written], start)?;
+        for unwritten in &unwritten {
+            unwritten.chunk.overlay(start, buffer);
+        }
+        open.tail.overlay(start, buffer);
+        Ok(true)
     }
-    Ok(sealed.len() as u64)
-}
 
-fn write_record(file: &File, header: &[u8], block: &[u8], at: u64) -> io::Result<()> {
-    let written = rustix::io::pwritev(file, &[IoSlice::new(header), IoSlice::new(block)], at)?;
-    if written < header.len() {
-        file.write_all_at(&header[written..], at + written as u64)?;
-        return file.write_all_at(block, at + header.len() as u64);
+    /// Gives back room that was set aside and not used, when everything is written.
+    pub(crate) fn give_room_back(&self) -> io::Result<()> {
+        self.lock().iter().filter(|open| !open.sealed).try_for_each(|open| open.output.file.set_len(open.end))
     }
-    file.write_all_at(&block[written - header.len()..], at + written as u64)
 }

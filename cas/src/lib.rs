@@ -19,6 +19,7 @@
 
 mod appender;
 mod block_store;
+mod chunk;
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
 mod error;
@@ -44,8 +45,10 @@ mod score;
 mod scrub;
 #[cfg(test)]
 mod store_tests;
+mod stream_file;
 #[cfg(any(test, feature = "testing"))]
 mod strict_store;
+mod writer;
 
 pub use block_store::{BlockStore, Hold, MAX_BLOCK};
 pub use error::{Error, IndexError, Result};
@@ -63,5 +66,6 @@ pub use rocks_index::RocksIndex;
 pub use sampler::{Drawn, Sampler};
 pub use score::{Algorithm, ParseScoreError, Score};
 pub use scrub::{Damage, ScrubReport};
+pub use stream_file::StreamFile;
 #[cfg(any(test, feature = "testing"))]
 pub use strict_store::StrictStore;

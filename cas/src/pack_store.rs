@@ -25,6 +25,7 @@ use crate::{
     place::{Place, Tag, pack_of_key, score_of_key},
     recovery,
     sampler::PackSampler,
+    writer::Writer,
 };
 
 /// Settings of a [`PackStore`].
@@ -127,14 +128,15 @@ pub struct Statistics {
 /// (data first, then the index), and [`BlockStore::sync`] waits for one. Memory does not grow with the store.
 pub struct PackStore {
     pub(crate) shared: Arc<Shared>,
-    committer: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
-/// What the store shares with its committing thread.
+/// What the store shares with the threads that write and commit.
 pub(crate) struct Shared {
     pub(crate) directory: PathBuf,
     pub(crate) options: Options,
     pub(crate) index: Box<dyn Index>,
+    writer: Arc<Writer>,
     pub(crate) blocks: Appender,
     pub(crate) copies: Appender,
     pub(crate) catalogue: RwLock<BTreeMap<u32, PackInfo>>,
@@ -236,13 +238,16 @@ impl PackStore {
         }
         let next_pack = Arc::new(AtomicU32::new(recovered.next_pack));
         let used_bytes = Arc::new(AtomicU64::new(recovered.bytes));
-        let appender = |kind, open| Appender::new(kind, &packs, options.pack_size, &next_pack, &used_bytes, open);
+        let writer = Arc::<Writer>::default();
+        let appender =
+            |kind, open| Appender::new(kind, &packs, options.pack_size, &writer, &next_pack, &used_bytes, open);
         let shared = Arc::new(Shared {
             blocks: appender(PackKind::Blocks, recovered.open_blocks),
             copies: appender(PackKind::Copies, recovered.open_copies),
             directory: packs,
             options,
             index,
+            writer: Arc::clone(&writer),
             catalogue: RwLock::new(recovered.catalogue),
             pending: RwLock::default(),
             quarantine: RwLock::new(recovered.quarantine),
@@ -267,11 +272,17 @@ impl PackStore {
             _lock: lock,
         });
         let for_thread = Arc::clone(&shared);
-        let committer = std::thread::Builder::new()
-            .name("commit".into())
-            .spawn(move || for_thread.commit_in_background())
-            .map_err(Error::io("start a thread for", directory))?;
-        Ok(Self { shared, committer: Some(committer) })
+        let mut store = Self { shared, threads: Vec::new() };
+        // From here on a failure drops the store, which ends the threads.
+        store.start("write", move || writer.run())?;
+        store.start("commit", move || for_thread.commit_in_background())?;
+        Ok(store)
+    }
+
+    fn start(&mut self, name: &str, run: impl FnOnce() + Send + 'static) -> Result<()> {
+        let thread = std::thread::Builder::new().name(name.into()).spawn(run);
+        self.threads.push(thread.map_err(Error::io("start a thread for", &self.shared.directory))?);
+        Ok(())
     }
 
     /// Tells the store what is needed, so that it may make room by itself when its capacity is reached.
@@ -443,13 +454,20 @@ impl Shared {
     }
 
     pub(crate) fn read_place(&self, place: &Place, buffer: &mut Vec<u8>) -> Result<Reading> {
+        let failed = |source| Error::io("read", pack::path(&self.directory, place.pack))(source);
+        for appender in [&self.blocks, &self.copies] {
+            // It was never on the disk, so there is no damage to look for.
+            if appender.read_unwritten(place, buffer).map_err(failed)? {
+                return Ok(Reading::Good);
+            }
+        }
         let Some(file) = self.file(place.pack)? else { return Ok(Reading::Gone) };
         match pack::read_block(&file, place.offset, place.length, buffer) {
             Ok(true) if crc32fast::hash(buffer) == place.checksum => Ok(Reading::Good),
             Ok(_) => Ok(Reading::Damaged),
             // The disk cannot read it: for us that is damage, and healing may write it elsewhere.
             Err(error) if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => Ok(Reading::Damaged),
-            Err(source) => Err(Error::io("read", pack::path(&self.directory, place.pack))(source)),
+            Err(source) => Err(failed(source)),
         }
     }
 
@@ -573,12 +591,11 @@ impl Shared {
             return Err(Error::Broken);
         }
         lock(&self.waiting).0 = 0;
-        let mut work = self.copies.uncommitted();
-        work.extend(self.blocks.uncommitted());
-        if work.is_empty() {
-            return Ok(());
-        }
-        self.commit_work(&work).inspect_err(|error| {
+        let work = self.copies.uncommitted().and_then(|mut work| {
+            work.extend(self.blocks.uncommitted()?);
+            Ok(work)
+        });
+        work.and_then(|work| if work.is_empty() { Ok(()) } else { self.commit_work(&work) }).inspect_err(|error| {
             // After a failed fdatasync the kernel may have dropped the pages and forgotten the error, so
             // nothing written here can be trusted any more (fsyncgate, 2018).
             tracing::error!(%error, "commit failed");
@@ -590,6 +607,7 @@ impl Shared {
         let new = |pack: &Uncommitted| {
             !self.catalogue.read().unwrap_or_else(PoisonError::into_inner).contains_key(&pack.number)
         };
+        self.writer.drain().map_err(Error::io("write", &self.directory))?;
         for pack in work {
             pack.file.sync_data().map_err(Error::io("sync", pack::path(&self.directory, pack.number)))?;
         }
@@ -790,15 +808,25 @@ impl Drop for HoldEnd {
 
 impl Drop for PackStore {
     fn drop(&mut self) {
-        lock(&self.shared.waiting).1 = true;
-        self.shared.wake.notify_all();
-        if let Some(committer) = self.committer.take()
-            && committer.join().is_err()
-        {
-            tracing::error!("the committing thread panicked");
-        }
+        let shared = &self.shared;
         // Who needs durability has called sync; what is left is committed as a courtesy.
-        if let Err(error) = self.shared.commit().and_then(|()| self.shared.save_used_bits()) {
+        let saved = shared.commit().and_then(|()| shared.save_used_bits());
+        lock(&shared.waiting).1 = true;
+        shared.wake.notify_all();
+        shared.writer.stop();
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the store panicked");
+            }
+        }
+        let saved = saved.and_then(|()| {
+            shared
+                .blocks
+                .give_room_back()
+                .and_then(|()| shared.copies.give_room_back())
+                .map_err(Error::io("cut", &shared.directory))
+        });
+        if let Err(error) = saved {
             tracing::warn!(%error, "the last commit of the store failed");
         }
     }

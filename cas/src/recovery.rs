@@ -4,12 +4,11 @@ use std::{
     collections::{BTreeMap, HashSet},
     fs::{self, File, OpenOptions},
     path::Path,
-    sync::Arc,
 };
 
 use crate::{
     Change, Error, Index, PackKind, RECORD_HEADER, Result, Score, TableEntry,
-    appender::{OpenPack, seal_file},
+    appender::OpenPack,
     marks::Marks,
     pack::{self, Contents},
     pack_store::{PackInfo, PackState, read_catalogue},
@@ -64,7 +63,7 @@ pub(crate) fn recover(packs: &Path, index: &dyn Index, used: &Marks, undrawn: &M
         if let Some(found) = found
             && let Some(older) = open.insert(info.kind, found)
         {
-            seal_older(packs, &older, index, &mut catalogue)?;
+            seal_older(&older, index, &mut catalogue)?;
         }
     }
     mark_roots(index, &roots, undrawn)?;
@@ -175,14 +174,7 @@ fn recover_pack(
     if kind == PackKind::Copies {
         roots.extend(entries[fresh..].iter().map(|entry| entry.score));
     }
-    let open = (state == PackState::Open).then(|| OpenPack {
-        number,
-        file: Arc::new(file),
-        end,
-        committed: entries.len(),
-        entries,
-        sealed: false,
-    });
+    let open = (state == PackState::Open).then(|| OpenPack::new(&path, file, number, end, entries));
     Ok(Some((info, open)))
 }
 
@@ -246,20 +238,13 @@ fn mark_roots(index: &dyn Index, roots: &[Score], undrawn: &Marks) -> Result<()>
 }
 
 /// Only the newest pack of a kind goes on; an older one gets its table now.
-fn seal_older(
-    packs: &Path,
-    older: &OpenPack,
-    index: &dyn Index,
-    catalogue: &mut BTreeMap<u32, PackInfo>,
-) -> Result<()> {
-    match seal_file(packs, older.number, &older.file, older.end, &older.entries) {
-        Ok(_) => {}
+fn seal_older(older: &OpenPack, index: &dyn Index, catalogue: &mut BTreeMap<u32, PackInfo>) -> Result<()> {
+    match older.seal_in_place() {
+        Ok(()) => {}
         // It can be read without a table; the next opening tries again.
         Err(Error::DiskFull { .. }) => return Ok(()),
         Err(error) => return Err(error),
     }
-    let path = pack::path(packs, older.number);
-    older.file.sync_data().map_err(Error::io("sync", path))?;
     if let Some(info) = catalogue.get_mut(&older.number) {
         info.state = PackState::Sealed;
         index.apply(&[Change::Put(Tag::Pack.pack(older.number), info.to_value())])?;

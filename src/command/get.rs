@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use cas::StreamFile;
 use offs::{FileReader, Kind, Node, OffUrl};
 
 use crate::{
@@ -95,11 +96,14 @@ fn get_file(url: &OffUrl, file: &FileReader<'_>, part: Range<u64>, whole: bool, 
     let directory = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let failed = |source| Failure::io("write", &target, source);
     let mut builder = tempfile::Builder::new();
-    let mut partial = builder.prefix(".offs-").suffix(".partial").tempfile_in(directory).map_err(failed)?;
-    copy(partial.as_file_mut()).map_err(|error| match error {
+    let partial = builder.prefix(".offs-").suffix(".partial").tempfile_in(directory).map_err(failed)?;
+    let written = partial.as_file().try_clone().map_err(failed)?;
+    let mut out = StreamFile::new(partial.path(), written, length).map_err(failed)?;
+    copy(&mut out).map_err(|error| match error {
         offs::Error::Write(source) => failed(source),
         other => other.into(),
     })?;
+    out.finish().and_then(|()| partial.as_file().sync_data()).map_err(failed)?;
     let mode: fs::Permissions = std::os::unix::fs::PermissionsExt::from_mode(0o666 & !umask());
     partial.as_file().set_permissions(mode).map_err(failed)?;
     if get.output.is_some() {
