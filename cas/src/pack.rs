@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io,
+    io::{self, IoSliceMut},
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
 };
@@ -134,13 +134,21 @@ fn read_up_to(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
     Ok(read)
 }
 
-/// Reads the block of a record into `buffer`. `false` when the file is too short for it.
-pub(crate) fn read_block(file: &File, offset: u64, length: u32, buffer: &mut Vec<u8>) -> io::Result<bool> {
+/// Reads a record: its block into `buffer`, and the bytes of its header. `None` when the file is too short for it.
+pub(crate) fn read_record(
+    file: &File,
+    offset: u64,
+    length: u32,
+    buffer: &mut Vec<u8>,
+) -> io::Result<Option<[u8; RECORD_HEADER]>> {
     // Grows only: a reused buffer of the same size costs no clearing.
     buffer.resize(length as usize, 0);
-    match file.read_exact_at(buffer, offset + RECORD_HEADER as u64) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+    let mut header = [0; RECORD_HEADER];
+    let read = rustix::io::preadv(file, &mut [IoSliceMut::new(&mut header), IoSliceMut::new(buffer)], offset)?;
+    let Some(of_block) = read.checked_sub(RECORD_HEADER) else { return Ok(None) };
+    match file.read_exact_at(&mut buffer[of_block..], offset + read as u64) {
+        Ok(()) => Ok(Some(header)),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
         Err(error) => Err(error),
     }
 }

@@ -16,8 +16,8 @@ use std::{
 use lru::LruCache;
 
 use crate::{
-    Algorithm, BlockStore, Change, Drawn, Error, Hold, Index, IndexError, MAX_BLOCK, PackKind, Reachable, Result,
-    Sampler, Score, TableEntry,
+    Algorithm, BlockStore, Change, Drawn, Error, Hold, Index, IndexError, MAX_BLOCK, PackKind, Reachable, RecordHeader,
+    Result, Sampler, Score, TableEntry,
     appender::{Appender, Uncommitted},
     lock,
     marks::Marks,
@@ -454,6 +454,11 @@ impl Shared {
     }
 
     pub(crate) fn read_place(&self, place: &Place, buffer: &mut Vec<u8>) -> Result<Reading> {
+        self.read_record(place, None, buffer)
+    }
+
+    /// Reads a block, and looks whether its record has this header, if there is one to compare with.
+    fn read_record(&self, place: &Place, wanted: Option<&RecordHeader>, buffer: &mut Vec<u8>) -> Result<Reading> {
         let failed = |source| Error::io("read", pack::path(&self.directory, place.pack))(source);
         for appender in [&self.blocks, &self.copies] {
             // It was never on the disk, so there is no damage to look for.
@@ -462,8 +467,13 @@ impl Shared {
             }
         }
         let Some(file) = self.file(place.pack)? else { return Ok(Reading::Gone) };
-        match pack::read_block(&file, place.offset, place.length, buffer) {
-            Ok(true) if crc32fast::hash(buffer) == place.checksum => Ok(Reading::Good),
+        match pack::read_record(&file, place.offset, place.length, buffer) {
+            Ok(Some(header))
+                if crc32fast::hash(buffer) == place.checksum
+                    && wanted.is_none_or(|wanted| header == wanted.to_bytes()) =>
+            {
+                Ok(Reading::Good)
+            }
             Ok(_) => Ok(Reading::Damaged),
             // The disk cannot read it: for us that is damage, and healing may write it elsewhere.
             Err(error) if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => Ok(Reading::Damaged),
@@ -772,7 +782,10 @@ impl BlockStore for PackStore {
                 self.shared.use_place(place);
             }
             drop(keep);
-            if here && matches!(self.shared.read_place(place, buffer)?, Reading::Good) {
+            // The score comes from a part of the pack's table, which nobody has compared with its hash: a wrong
+            // one would go into a tuple that nobody can read. The record's own header has a checksum.
+            let record = RecordHeader { score: drawn.score, length: place.length, checksum: place.checksum };
+            if here && matches!(self.shared.read_record(place, Some(&record), buffer)?, Reading::Good) {
                 return Ok(true);
             }
         }

@@ -180,8 +180,8 @@ fn recover_pack(
 
 fn is_whole(file: &File, entry: &TableEntry, hash: bool) -> std::io::Result<bool> {
     let mut block = Vec::new();
-    let read = pack::read_block(file, entry.offset, entry.length, &mut block)?;
-    Ok(read && crc32fast::hash(&block) == entry.checksum && (!hash || entry.score.matches(&block)))
+    let read = pack::read_record(file, entry.offset, entry.length, &mut block)?;
+    Ok(read.is_some() && crc32fast::hash(&block) == entry.checksum && (!hash || entry.score.matches(&block)))
 }
 
 fn cut(path: &Path, file: &File, end: u64) -> Result<()> {

@@ -273,6 +273,28 @@ fn scrub_names_every_damage() {
 }
 
 #[test]
+fn what_a_damaged_table_names_is_not_drawn() {
+    let home = Home::new();
+    fill(&home.open(), 0..9);
+    let pack = &home.packs()[0];
+    let length = fs::metadata(pack).expect("metadata").len();
+    // In the digest of the last entry, and in the offset of the one before it.
+    flip(pack, length - 64 - 10);
+    flip(pack, length - 64 - 49 - 49 + 7);
+    let store = home.open();
+    let mut sampler = store.sampler(Algorithm::Sha256, 1);
+    let (mut right, mut block) = (0, Vec::new());
+    while let Some(drawn) = sampler.next().expect("draw") {
+        if store.get_drawn(&drawn, &mut block).expect("get") {
+            assert_eq!(Score::of(Algorithm::Sha256, &block), drawn.score);
+            right += 1;
+        }
+    }
+    // The one with the wrong offset is read by its score.
+    assert_eq!(right, 8);
+}
+
+#[test]
 fn collection_drops_what_no_pin_needs() {
     let home = Home::new();
     let store = home.open();
