@@ -82,6 +82,7 @@ fn file_code(error: &offs::Error) -> u8 {
         }
         offs::Error::Inconsistent { .. } | offs::Error::ContentHash { .. } => DAMAGE,
         offs::Error::Root { .. }
+        | offs::Error::Repeats { .. }
         | offs::Error::Length { .. }
         | offs::Error::EntryLength { .. }
         | offs::Error::TooLong

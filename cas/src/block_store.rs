@@ -37,6 +37,11 @@ pub trait BlockStore: Send + Sync {
     /// Whether the store has the block. A block that is known to be damaged is not there.
     fn contains(&self, score: &Score) -> Result<bool>;
 
+    /// A number that is not less than that of the blocks here, without a scan.
+    fn most_blocks(&self) -> u64 {
+        u64::MAX
+    }
+
     /// Forgets a block. `false` when it was not there.
     fn remove(&self, score: &Score) -> Result<bool>;
 

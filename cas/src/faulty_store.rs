@@ -76,6 +76,10 @@ impl<S: BlockStore> BlockStore for FaultyStore<S> {
         Ok(!Self::has(&self.damaged, score) && !Self::has(&self.missing, score) && self.store.contains(score)?)
     }
 
+    fn most_blocks(&self) -> u64 {
+        self.store.most_blocks()
+    }
+
     fn remove(&self, score: &Score) -> Result<bool> {
         Ok(self.contains(score)? && self.store.remove(score)?)
     }

@@ -57,6 +57,10 @@ impl BlockStore for MemoryStore {
         Ok(self.read().contains_key(score))
     }
 
+    fn most_blocks(&self) -> u64 {
+        self.len() as u64
+    }
+
     fn remove(&self, score: &Score) -> Result<bool> {
         Ok(self.write().remove(score).is_some())
     }

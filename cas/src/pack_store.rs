@@ -738,6 +738,11 @@ impl BlockStore for PackStore {
         Ok(self.shared.find_and_use(Tag::Block, score)?.is_some())
     }
 
+    fn most_blocks(&self) -> u64 {
+        let pending = self.shared.pending.read().unwrap_or_else(PoisonError::into_inner).len() as u64;
+        self.statistics().records + pending
+    }
+
     fn remove(&self, score: &Score) -> Result<bool> {
         // What waits for a commit would come back with it.
         self.shared.commit()?;

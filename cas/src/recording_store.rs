@@ -47,6 +47,10 @@ impl<S: BlockStore> BlockStore for RecordingStore<S> {
         self.store.contains(score)
     }
 
+    fn most_blocks(&self) -> u64 {
+        self.store.most_blocks()
+    }
+
     fn remove(&self, score: &Score) -> Result<bool> {
         self.store.remove(score)
     }

@@ -45,6 +45,14 @@ pub enum Error {
         /// Its number.
         stripe: u64,
     },
+    /// The file's descriptors name the same blocks again and again.
+    #[error(
+        "{root} is the root of a file that names more descriptor blocks than there are blocks here: it was made to waste time"
+    )]
+    Repeats {
+        /// Score of the root.
+        root: Score,
+    },
     /// The content is not what the root says.
     #[error("the content has hash {}, but its root says {}", blake3::Hash::from_bytes(*found), blake3::Hash::from_bytes(*expected))]
     ContentHash {

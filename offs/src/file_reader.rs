@@ -41,6 +41,9 @@ struct Cache {
 /// Source blocks in the cache: 4 MiB.
 const CACHED: usize = 32;
 
+/// So many stripes without tuples end a walk over a file.
+const MOST_UNREADABLE: u64 = 64;
+
 /// Most bytes of stripes that are in work at a time.
 const IN_FLIGHT_BYTES: usize = 48 << 20;
 
@@ -118,6 +121,38 @@ impl<'a> FileReader<'a> {
     /// Length of the content in bytes.
     pub const fn length(&self) -> u64 {
         self.root.length
+    }
+
+    /// Calls `visit` with every stripe, from the top level down, and with its tuples.
+    ///
+    /// Gives up after [`MOST_UNREADABLE`] stripes whose tuples are lost: what lies under a lost descriptor is lost
+    /// with it, and the file's length may be a lie that would take years to walk.
+    ///
+    /// # Errors
+    /// [`Error::Repeats`] when the descriptors that can be read are more than there are blocks in the store.
+    /// Each of an honest file's has a block of its own; only a bare one that was made to waste time can name the
+    /// same again and again.
+    pub(crate) fn walk(&self, visit: &mut dyn FnMut(&Stripe, Result<Vec<u8>>) -> Result<()>) -> Result<()> {
+        let most = self.store.most_blocks().saturating_add(MOST_UNREADABLE);
+        let per_block = self.root.parameters.tuples_per_block();
+        let mut unreadable = 0;
+        for level in (0..self.layout.levels().len()).rev() {
+            let top = level + 1 == self.layout.levels().len();
+            let level = u8::try_from(level).unwrap_or(u8::MAX);
+            for number in 0..self.layout.stripes(level) {
+                let stripe = self.layout.stripe(level, number);
+                if !top && stripe.first_position / per_block > most {
+                    return Err(Error::Repeats { root: self.reference.root });
+                }
+                let tuples = self.tuples(&stripe);
+                unreadable += u64::from(matches!(tuples, Err(Error::Lost { .. })));
+                visit(&stripe, tuples)?;
+                if unreadable > MOST_UNREADABLE {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The tuples of a stripe, end to end.

@@ -56,41 +56,28 @@ pub(crate) fn heal_file(store: &dyn BlockStore, reference: &Reference) -> Result
     }
 }
 
-/// When the tuples of so many stripes cannot be read, the rest of the file is given up: what lies under a lost
-/// descriptor is lost with it, and its length may be a lie that would take years to walk.
-pub(crate) const MOST_UNREADABLE: u64 = 64;
-
 fn heal_once(store: &dyn BlockStore, reference: &Reference) -> Result<HealReport> {
     let file = FileReader::open(store, reference)?.without_healing();
     let mut report = HealReport::default();
-    let mut unreadable = 0;
-    for level in (0..file.layout().levels().len()).rev() {
-        let level = u8::try_from(level).unwrap_or(u8::MAX);
-        for number in 0..file.layout().stripes(level) {
-            let stripe = file.layout().stripe(level, number);
-            let tuples = file.tuples(&stripe);
-            unreadable += u64::from(matches!(tuples, Err(Error::Lost { .. })));
-            let mended = tuples.and_then(|tuples| {
-                let key = reference.key.clone();
-                let mut mending = Descrambler::mend(file.root().parameters, key, stripe, tuples);
-                let healed = drive(store, &mut mending)?;
-                Ok((healed, mending.unhealed()))
-            });
-            match mended {
-                Ok((healed, unhealed)) => {
-                    report.healed += healed;
-                    report.unhealed.extend(unhealed);
-                }
-                Err(Error::Lost { missing, damaged }) => {
-                    report.lost_stripes += 1;
-                    report.lost.extend(missing.into_iter().chain(damaged));
-                }
-                Err(error) => return Err(error),
+    file.walk(&mut |stripe, tuples| {
+        let mended = tuples.and_then(|tuples| {
+            let key = reference.key.clone();
+            let mut mending = Descrambler::mend(file.root().parameters, key, *stripe, tuples);
+            let healed = drive(store, &mut mending)?;
+            Ok((healed, mending.unhealed()))
+        });
+        match mended {
+            Ok((healed, unhealed)) => {
+                report.healed += healed;
+                report.unhealed.extend(unhealed);
             }
-            if unreadable > MOST_UNREADABLE {
-                return Ok(report);
+            Err(Error::Lost { missing, damaged }) => {
+                report.lost_stripes += 1;
+                report.lost.extend(missing.into_iter().chain(damaged));
             }
+            Err(error) => return Err(error),
         }
-    }
+        Ok(())
+    })?;
     Ok(report)
 }

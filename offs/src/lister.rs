@@ -28,14 +28,10 @@ pub fn list(store: &dyn BlockStore, reference: &Reference, visit: &mut dyn FnMut
 fn list_file(file: &FileReader<'_>, visit: &mut dyn FnMut(&Score)) -> Result<()> {
     visit(&file.reference().root);
     let algorithm = file.root().parameters.algorithm;
-    for level in (0..file.layout().levels().len()).rev() {
-        let level = u8::try_from(level).unwrap_or(u8::MAX);
-        for number in 0..file.layout().stripes(level) {
-            let tuples = file.tuples(&file.layout().stripe(level, number))?;
-            for digest in tuples.as_chunks().0 {
-                visit(&Score::from_digest(algorithm, *digest));
-            }
+    file.walk(&mut |_, tuples| {
+        for digest in tuples?.as_chunks().0 {
+            visit(&Score::from_digest(algorithm, *digest));
         }
-    }
-    Ok(())
+        Ok(())
+    })
 }

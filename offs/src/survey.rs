@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use cas::{BlockStore, Score};
 
-use crate::{DirectoryReader, Error, FileReader, Kind, Reference, Result, heal::MOST_UNREADABLE};
+use crate::{DirectoryReader, Error, FileReader, Kind, Reference, Result};
 
 /// What is here of a file and, when it is a directory, of the files in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -61,30 +61,20 @@ impl Survey {
 
     fn add(&mut self, store: &dyn BlockStore, file: &FileReader<'_>) -> Result<()> {
         self.blocks += 1;
-        let mut unreadable = 0;
-        for level in (0..file.layout().levels().len()).rev() {
-            let level = u8::try_from(level).unwrap_or(u8::MAX);
-            for number in 0..file.layout().stripes(level) {
-                let stripe = file.layout().stripe(level, number);
-                self.stripes += 1;
-                let tuples = match file.tuples(&stripe) {
-                    Ok(tuples) => tuples,
-                    Err(Error::Lost { .. }) => {
-                        self.lost += 1;
-                        unreadable += 1;
-                        if unreadable > MOST_UNREADABLE {
-                            return Ok(());
-                        }
-                        continue;
-                    }
-                    Err(error) => return Err(error),
-                };
-                let broken = self.count_broken(store, file, &tuples)?;
-                self.lost += u64::from(broken > stripe.parity);
-                self.rebuildable += u64::from((1..=stripe.parity).contains(&broken));
-            }
-        }
-        Ok(())
+        file.walk(&mut |stripe, tuples| {
+            self.stripes += 1;
+            let tuples = match tuples {
+                Err(Error::Lost { .. }) => {
+                    self.lost += 1;
+                    return Ok(());
+                }
+                tuples => tuples?,
+            };
+            let broken = self.count_broken(store, file, &tuples)?;
+            self.lost += u64::from(broken > stripe.parity);
+            self.rebuildable += u64::from((1..=stripe.parity).contains(&broken));
+            Ok(())
+        })
     }
 
     /// Number of tuples with a block missing.

@@ -3,6 +3,7 @@
 mod dice;
 mod directories;
 mod files;
+mod hostile;
 mod losses;
 mod urls;
 mod vectors;
