@@ -72,6 +72,18 @@ pub(crate) fn read_trailer(file: &File, length: u64) -> io::Result<Option<Traile
     Ok(trailer.filter(|trailer| trailer.offset.checked_add(trailer.table_length()) == Some(at)))
 }
 
+/// Whether the pack's trailer is whole and says the same as `wanted`, whose digest does not count.
+pub(crate) fn has_trailer(file: &File, wanted: &Trailer) -> bool {
+    let found = read_header(file, wanted.offset + wanted.table_length());
+    let found = found.ok().flatten().and_then(|bytes| Trailer::from_bytes(&bytes));
+    found.is_some_and(|found| Trailer { digest: wanted.digest, ..found } == *wanted)
+}
+
+/// Number in the pack's header. `None` when that is damaged.
+pub(crate) fn number_in_header(file: &File) -> io::Result<Option<u32>> {
+    Ok(read_header(file, 0)?.and_then(|header| parse_pack_header(&header)).map(|(number, _)| number))
+}
+
 fn read_header(file: &File, at: u64) -> io::Result<Option<[u8; RECORD_HEADER]>> {
     let mut header = [0; RECORD_HEADER];
     match file.read_exact_at(&mut header, at) {

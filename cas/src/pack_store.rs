@@ -17,7 +17,7 @@ use lru::LruCache;
 
 use crate::{
     Algorithm, BlockStore, Change, Drawn, Error, Hold, Index, IndexError, MAX_BLOCK, PackKind, Reachable, RecordHeader,
-    Result, Sampler, Score, TableEntry,
+    Result, Sampler, Score, TableEntry, Trailer,
     appender::{Appender, Uncommitted},
     lock,
     marks::Marks,
@@ -494,6 +494,11 @@ impl Shared {
             // Could not be sealed when the store was opened, so it has no table.
             let entries = pack::read(&pack::path(&self.directory, pack), &file)?.entries;
             return Ok(entries.into_iter().skip(as_size(from)).take(as_size(count)).collect());
+        }
+        let trailer = Trailer { number: pack, records: info.records, offset: info.end, digest: [0; 32] };
+        if !pack::has_trailer(&file, &trailer) {
+            // Another pack lies under this name: the index does not find its blocks here.
+            return Ok(Vec::new());
         }
         let count = count.min(u64::from(info.records).saturating_sub(from));
         let mut table = vec![0; as_size(count) * TableEntry::SIZE];

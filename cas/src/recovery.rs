@@ -47,11 +47,12 @@ pub(crate) fn recover(packs: &Path, index: &dyn Index, used: &Marks, undrawn: &M
         undrawn.load(pack_of_key(key)?, value);
         Ok(())
     })?;
+    let misplaced = misplaced(packs, &catalogue, &files)?;
     let mut roots = Vec::new();
     let mut open: BTreeMap<PackKind, OpenPack> = BTreeMap::new();
     for (&number, length) in &mut files {
         let known = catalogue.get(&number).copied();
-        if known.is_some_and(|info| info.state == PackState::Sealed) {
+        if known.is_some_and(|info| info.state == PackState::Sealed) || misplaced.contains(&number) {
             continue;
         }
         let Some((info, found)) = recover_pack(packs, number, known, rebuilding, index, &mut roots)? else {
@@ -67,7 +68,8 @@ pub(crate) fn recover(packs: &Path, index: &dyn Index, used: &Marks, undrawn: &M
         }
     }
     mark_roots(index, &roots, undrawn)?;
-    let missing = catalogue.keys().filter(|number| !files.contains_key(number)).copied().collect();
+    let gone = |number: &&u32| !files.contains_key(number) || misplaced.contains(number);
+    let missing = catalogue.keys().filter(gone).copied().collect();
     for number in &missing {
         tracing::error!(pack = number, "a pack file is missing");
     }
@@ -104,6 +106,21 @@ pub(crate) fn scan(
         if result.is_ok() { std::ops::ControlFlow::Continue(()) } else { std::ops::ControlFlow::Break(()) }
     })?;
     Ok(result?)
+}
+
+/// Open packs of the catalogue in whose place another pack lies: it must not be appended to as if it were ours.
+fn misplaced(packs: &Path, catalogue: &BTreeMap<u32, PackInfo>, files: &BTreeMap<u32, u64>) -> Result<HashSet<u32>> {
+    let mut misplaced = HashSet::new();
+    for (&number, info) in catalogue {
+        if info.state == PackState::Open && files.contains_key(&number) {
+            let path = pack::path(packs, number);
+            let named = File::open(&path).and_then(|file| pack::number_in_header(&file));
+            if named.map_err(Error::io("read", &path))?.is_some_and(|named| named != number) {
+                misplaced.insert(number);
+            }
+        }
+    }
+    Ok(misplaced)
 }
 
 fn dead(catalogue: &BTreeMap<u32, PackInfo>) -> Vec<u32> {

@@ -3,7 +3,7 @@
 use std::{collections::HashSet, fs, sync::PoisonError};
 
 use crate::{
-    BlockStore as _, PackKind, RECORD_HEADER, RecordHeader, Result, Score, TableEntry,
+    BlockStore as _, Error, PackKind, RECORD_HEADER, RecordHeader, Result, Score, TableEntry,
     gc::{relocate, remove_packs},
     marks::Marks,
     pack,
@@ -153,11 +153,18 @@ impl PackStore {
         shared.blocks.seal()?;
         shared.copies.seal()?;
         shared.commit()?;
-        if shared.file(number)?.is_none() {
-            return Ok(false);
-        }
+        let Some(file) = shared.file(number)? else { return Ok(false) };
         let entries = indexed(shared, number, kind)?;
         relocate(shared, number, kind, &entries)?;
+        // A pack that lies under another's name holds blocks that the index looks for elsewhere, in vain.
+        let mut block = Vec::new();
+        for entry in pack::read(&pack::path(&shared.directory, number), &file)?.entries {
+            let missing = shared.lookup(Tag::Block, &entry.score)?.is_none();
+            let whole = matches!(shared.read_place(&entry.place(number), &mut block)?, Reading::Good);
+            if missing && whole && entry.score.matches(&block) {
+                shared.append_unchecked(PackKind::Blocks, entry.score, &block)?;
+            }
+        }
         remove_packs(shared, &[number])?;
         Ok(true)
     }
@@ -212,10 +219,11 @@ impl Scrub<'_> {
             shared.missing.write().unwrap_or_else(PoisonError::into_inner).insert(number);
             return Ok(true);
         };
-        let length = fs::metadata(&path).map_err(crate::Error::io("read", &path))?.len();
+        let length = fs::metadata(&path).map_err(Error::io("read", &path))?.len();
         let contents = pack::read(&path, &file)?;
         let mut sound = true;
-        if contents.kind != Some(kind) || !header_names(&file, number) {
+        let named = pack::number_in_header(&file).map_err(Error::io("read", &path))?;
+        if contents.kind != Some(kind) || named != Some(number) {
             (self.report)(Damage::PackHeader { pack: number });
             sound = false;
         }
@@ -308,10 +316,4 @@ impl Scrub<'_> {
         }
         Ok(())
     }
-}
-
-fn header_names(file: &fs::File, number: u32) -> bool {
-    let mut header = [0; RECORD_HEADER];
-    std::os::unix::fs::FileExt::read_exact_at(file, &mut header, 0).is_ok()
-        && crate::record::parse_pack_header(&header).is_some_and(|(named, _)| named == number)
 }

@@ -295,6 +295,38 @@ fn what_a_damaged_table_names_is_not_drawn() {
 }
 
 #[test]
+fn exchanged_packs_mislead_nobody_and_are_rescued() {
+    for (one, other) in [(0, 1), (0, 2)] {
+        let home = Home::new();
+        let store = home.open();
+        let scores = fill(&store, 0..19);
+        drop(store);
+        let packs = home.packs();
+        let spare = home.directory.path().join("spare");
+        fs::rename(&packs[one], &spare).expect("rename");
+        fs::rename(&packs[other], &packs[one]).expect("rename");
+        fs::rename(&spare, &packs[other]).expect("rename");
+        let store = home.open();
+        let mut sampler = store.sampler(Algorithm::Sha256, 1);
+        let mut block = Vec::new();
+        while let Some(drawn) = sampler.next().expect("draw") {
+            if store.get_drawn(&drawn, &mut block).expect("get") {
+                assert!(store.get(&drawn.score).expect("what was drawn can be read").is_some());
+            }
+        }
+        drop(sampler);
+        let new = fill(&store, 100..103);
+        store.scrub(true, &mut |_| {}, &mut |_| {}).expect("scrub");
+        drop(store);
+        let store = home.open();
+        for (n, score) in (0..19).chain(100..).zip(scores.iter().chain(&new)) {
+            assert_eq!(store.get(score).expect("get"), Some(self::block(n)), "{n} of {one} and {other}");
+        }
+        assert_eq!(store.scrub(false, &mut |damage| panic!("{damage:?}"), &mut |_| {}).expect("scrub").blocks, 22);
+    }
+}
+
+#[test]
 fn collection_drops_what_no_pin_needs() {
     let home = Home::new();
     let store = home.open();
