@@ -34,6 +34,7 @@ fn main() {
     println!("{:34} {:>12} {:>12} {:>7}", "", "10000 blocks", format!("{most} blocks"), "ratio");
     let rows = [
         ("draw a randomizer", small.draw, large.draw),
+        ("draw a randomizer and read it", small.draw_and_read, large.draw_and_read),
         ("read a block (random)", small.read, large.read),
         ("look up an absent block", small.absent, large.absent),
         ("put 64 MiB, no parity", small.put, large.put),
@@ -48,6 +49,7 @@ fn main() {
 struct Measured {
     open: Duration,
     draw: Duration,
+    draw_and_read: Duration,
     read: Duration,
     absent: Duration,
     put: Duration,
@@ -64,6 +66,16 @@ impl Measured {
         let open = started.elapsed();
         let drawn = draw(&store, 4000);
         let draw = best(3, || drop(draw(&store, 4000))) / 4000;
+        let draw_and_read = (0..3).map(|_| {
+            forget_cached(&directory.join("packs"));
+            best(1, || {
+                let mut block = Vec::new();
+                for drawn in self::draw(&store, 4000) {
+                    assert!(store.get_drawn(&drawn, &mut block).expect("get"), "a drawn block is there");
+                }
+            })
+        });
+        let draw_and_read = draw_and_read.min().unwrap_or_default() / 4000;
         let read = best(3, || {
             let mut block = Vec::new();
             for drawn in &drawn {
@@ -90,7 +102,7 @@ impl Measured {
             })
             .min()
             .unwrap_or_default();
-        Self { open, draw, read, absent, put, resident: resident() }
+        Self { open, draw, draw_and_read, read, absent, put, resident: resident() }
     }
 }
 

@@ -33,6 +33,9 @@ pub trait Index: Send + Sync {
 
     /// Returns when everything applied before survives a loss of power.
     fn sync(&self) -> Result<(), IndexError>;
+
+    /// Puts itself in order after very many changes, so that looking something up costs as little as it can.
+    fn settle(&self) {}
 }
 
 /// A shared index, so that it can outlive the store that uses it.
@@ -51,6 +54,10 @@ impl<I: Index + ?Sized> Index for Arc<I> {
 
     fn sync(&self) -> Result<(), IndexError> {
         self.as_ref().sync()
+    }
+
+    fn settle(&self) {
+        self.as_ref().settle();
     }
 }
 

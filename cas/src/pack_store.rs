@@ -45,7 +45,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { pack_size: 256 << 20, capacity: None, reserve: 16 << 20, commit_every: 32 << 20, index_cache: 32 << 20 }
+        Self { pack_size: 256 << 20, capacity: None, reserve: 16 << 20, commit_every: 32 << 20, index_cache: 64 << 20 }
     }
 }
 
@@ -440,6 +440,9 @@ impl Shared {
         let path = pack::path(&self.directory, pack);
         match File::open(&path) {
             Ok(file) => {
+                // Blocks are read here and there: the kernel is not to read on behind each of them.
+                rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::Random)
+                    .map_err(|error| Error::io("read", &path)(error.into()))?;
                 let file = Arc::new(file);
                 files.put(pack, Arc::clone(&file));
                 Ok(Some(file))

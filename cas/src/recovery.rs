@@ -26,6 +26,9 @@ pub(crate) struct Recovered {
     pub(crate) missing: HashSet<u32>,
 }
 
+/// After a rebuild of an index with more entries it is put in order, which takes a part of the rebuild's own time.
+const MANY: u64 = 100_000;
+
 /// Most changes of one batch.
 const BATCH: usize = 4096;
 
@@ -68,6 +71,9 @@ pub(crate) fn recover(packs: &Path, index: &dyn Index, used: &Marks, undrawn: &M
         }
     }
     mark_roots(index, &roots, undrawn)?;
+    if rebuilding && catalogue.values().map(|info| u64::from(info.records)).sum::<u64>() > MANY {
+        index.settle();
+    }
     let gone = |number: &&u32| !files.contains_key(number) || misplaced.contains(number);
     let missing = catalogue.keys().filter(gone).copied().collect();
     for number in &missing {

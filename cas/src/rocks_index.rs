@@ -37,6 +37,8 @@ impl RocksIndex {
         options.set_max_write_buffer_number(3);
         options.set_max_background_jobs(2);
         options.set_max_open_files(256);
+        // Each table that waits at level 0 is asked by every look-up.
+        options.set_level_zero_file_num_compaction_trigger(2);
         options.set_level_compaction_dynamic_level_bytes(true);
         options.set_max_total_wal_size(64 << 20);
         // The packs are the log. What the database's own log lost with the power is read from them again,
@@ -97,5 +99,10 @@ impl Index for RocksIndex {
 
     fn sync(&self) -> Result<(), IndexError> {
         self.database.flush_wal(true).map_err(failure)
+    }
+
+    fn settle(&self) {
+        // Else the tables of the last changes wait for their compaction, and every look-up asks each of them.
+        self.database.compact_range::<&[u8], &[u8]>(None, None);
     }
 }

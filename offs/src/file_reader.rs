@@ -320,7 +320,8 @@ impl Copying<'_, '_> {
         let stripe_bytes = u64::from(self.file.root.parameters.data) * BLOCK as u64;
         let stripes = self.range.start / stripe_bytes..self.range.end.div_ceil(stripe_bytes);
         let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get) as u64;
-        let workers = cores.min(stripes.end - stripes.start);
+        // Two for each core: while one waits for the disk, another computes.
+        let workers = (2 * cores).min(stripes.end - stripes.start);
         if workers < 2 {
             return self.run_alone(stripes, out);
         }

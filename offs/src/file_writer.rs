@@ -38,7 +38,8 @@ impl Default for PutOptions {
             parameters: Parameters::default(),
             sealed: true,
             kind: Kind::File,
-            workers: thread::available_parallelism().map_or(1, NonZeroUsize::get),
+            // Two for each core: while one waits for the disk, another computes.
+            workers: 2 * thread::available_parallelism().map_or(1, NonZeroUsize::get),
         }
     }
 }
