@@ -1,15 +1,16 @@
 #!/bin/sh
-# Compares put and get with the disk, the hash, cp, restic and borg, all in one run and twice over.
+# Compares put and get with the disk, the hash, cp, restic and borg, all in one run and several times over.
 #
-#     OFFS=path/to/offs SIZE=1073741824 benches/compare.sh
+#     OFFS=path/to/offs SIZE=1073741824 PASSES=3 benches/compare.sh
 #
-# The best of the two passes counts. Each step starts with nothing of the others waiting to be written, and what
+# The best of the passes counts; the first ones may pay for memory that the machine has not used before. Each step starts with nothing of the others waiting to be written, and what
 # it made is removed after it, so 20 times SIZE of free disk suffice. BENCH_DIR says on which disk (else TMPDIR).
 set -eu
 export LC_ALL=C
 offs=$(command -v "${OFFS:-offs}") || { echo "there is no program ${OFFS:-offs}; name it in OFFS" >&2; exit 1; }
 case $offs in /*) ;; *) offs=$PWD/$offs ;; esac
 size=${SIZE:-1073741824}
+passes=${PASSES:-3}
 missing=
 command -v restic >/dev/null || missing="$missing restic"
 command -v borg >/dev/null || missing="$missing borgbackup"
@@ -33,6 +34,9 @@ export RESTIC_PASSWORD=compare RESTIC_CACHE_DIR="$work/restic-cache" BORG_BASE_D
 export BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK=yes BORG_RELOCATED_REPO_ACCESS_IS_OK=yes
 head -c "$size" /dev/urandom >file
 half=$((size / 2))
+head -c "$half" file >first
+tail -c "$half" file >second
+{ cat file; head -c $((size / 4)) file; } >file-and-quarter
 wanted=$(sha256sum <file)
 
 # measure NAME COMMAND...: seconds of a command, the best of both passes kept.
@@ -51,8 +55,8 @@ best() { awk -v name="$1" '$1 == name && (!found || $2 < least) { least = $2; fo
 packs() { du -sB1 --apparent-size "$1/store/packs" | cut -f1; }
 same() { [ "$(sha256sum <"$1")" = "$wanted" ] || { echo "$1 is not what went in" >&2; exit 1; }; }
 both_halves() {
-    head -c "$half" file | sha256sum &
-    tail -c "$half" file | sha256sum
+    "$@" first &
+    "$@" second
     wait
 }
 copy() { cp file copy && sync; }
@@ -63,11 +67,16 @@ restic_restore() { restic -q -r restic restore latest --target restored && sync;
 borg_create() { borg init -e none borg && borg create -C none borg::one file && sync; }
 borg_extract() { (mkdir extracted && cd extracted && borg extract ../borg::one) && sync; }
 
-for pass in 1 2; do
-    echo "pass $pass of 2, $size bytes" >&2
+pass=0
+while [ "$pass" -lt "$passes" ]; do
+    pass=$((pass + 1))
+    echo "pass $pass of $passes, $size bytes" >&2
     measure write dd if=file of=copy bs=1M conv=fdatasync
     rm copy
-    measure hash both_halves
+    measure write-more dd if=file-and-quarter of=copy bs=1M conv=fdatasync
+    rm copy
+    measure hash both_halves openssl dgst -sha256
+    measure sha256sum both_halves sha256sum
     measure cp copy
     rm copy
 
@@ -81,6 +90,9 @@ for pass in 1 2; do
     echo $((after - before)) >added-plain
     measure put-parity put home put
     echo $(($(packs home) - after)) >added-parity
+    measure get-first get home
+    same out
+    rm out
     measure get get home
     same out
     rm -r home out
@@ -98,30 +110,37 @@ done
 row() { printf '%-44s %8.2f s  %7.0f MB/s\n' "$2" "$(best "$1")" "$(awk "BEGIN { print $size / 1e6 / $(best "$1") }")"; }
 ratio() { printf '%-44s %8.2f\n' "$1" "$(awk "BEGIN { print $2 / $3 }")"; }
 per_byte() { printf '%-44s %8.3f\n' "$1" "$(awk "BEGIN { print $(cat "$2") / $size }")"; }
-slowest=$(awk "BEGIN { print ($(best write) > $(best hash)) ? $(best write) : $(best hash) }")
+slower() { awk "BEGIN { print ($(best "$1") > $(best "$2")) ? $(best "$1") : $(best "$2") }"; }
 echo
-echo "$size random bytes, $(nproc) cores, best of two; $(restic version | cut -d' ' -f1,2), $(borg --version)"
+echo "$size random bytes, $(nproc) cores, best of $passes; $(restic version | cut -d' ' -f1,2), $(borg --version)"
 echo "borg without encryption (-e none) and without compression (-C none), which is to its advantage"
 echo
 row write 'write it (dd, fdatasync)'
-row hash 'hash it (SHA-256 of both halves at once)'
+row write-more 'write a quarter more, for parity'
+row hash 'hash it (both halves at once, openssl)'
+row sha256sum 'hash it (both halves at once, sha256sum)'
 row cp 'cp + sync'
 row put-empty 'offs put, no parity, empty store'
 row put-plain 'offs put, no parity, warm store'
 row put-parity 'offs put, default parity, warm store'
 row restic-backup 'restic backup, new repository'
 row borg-create 'borg create, new repository'
+row get-first 'offs get + sync, first after the put'
 row get 'offs get + sync'
 row restic-restore 'restic restore + sync'
 row borg-extract 'borg extract + sync'
 echo
 echo 'seconds over seconds; below 1, offs is faster'
-ratio 'put, no parity / slower of write and hash' "$(best put-plain)" "$slowest"
-ratio 'put, default / slower of write and hash' "$(best put-parity)" "$slowest"
+ratio 'put, no parity / slower of write, openssl' "$(best put-plain)" "$(slower write hash)"
+ratio 'put, default / slower of write, openssl' "$(best put-parity)" "$(slower write-more hash)"
+ratio 'put, no parity / slower of write, sha256sum' "$(best put-plain)" "$(slower write sha256sum)"
+ratio 'put, default / slower of write, sha256sum' "$(best put-parity)" "$(slower write-more sha256sum)"
 ratio 'put, no parity / restic backup' "$(best put-plain)" "$(best restic-backup)"
 ratio 'put, no parity / borg create' "$(best put-plain)" "$(best borg-create)"
 ratio 'put, default / restic backup' "$(best put-parity)" "$(best restic-backup)"
 ratio 'put, default / borg create' "$(best put-parity)" "$(best borg-create)"
+ratio 'first get / restic restore' "$(best get-first)" "$(best restic-restore)"
+ratio 'first get / borg extract' "$(best get-first)" "$(best borg-extract)"
 ratio 'get / cp + sync' "$(best get)" "$(best cp)"
 ratio 'get / restic restore' "$(best get)" "$(best restic-restore)"
 ratio 'get / borg extract' "$(best get)" "$(best borg-extract)"

@@ -422,10 +422,15 @@ impl Shared {
         Ok(table.map(|(_, entries)| entries))
     }
 
+    /// Bytes that are free on the disk; `None` when it cannot be asked.
+    fn free(&self) -> Option<u64> {
+        let state = rustix::fs::statvfs(&self.directory).ok()?;
+        Some(state.f_bavail.saturating_mul(state.f_frsize))
+    }
+
     /// Whether so many bytes can be written and the reserve still be left.
     pub(crate) fn has_room_for(&self, bytes: u64) -> bool {
-        let Ok(state) = rustix::fs::statvfs(&self.directory) else { return true };
-        state.f_bavail.saturating_mul(state.f_frsize) >= bytes + self.options.reserve
+        self.free().is_none_or(|free| free >= bytes + self.options.reserve)
     }
 
     fn is_quarantined(&self, score: &Score) -> bool {
@@ -544,12 +549,9 @@ impl Shared {
         // Asking the file system costs a system call, so it is asked once for each 4 MiB.
         if self.unchecked_bytes.fetch_add(need, Ordering::Relaxed) >= 4 << 20 {
             self.unchecked_bytes.store(0, Ordering::Relaxed);
-            if let Ok(state) = rustix::fs::statvfs(&self.directory) {
-                let free = state.f_bavail.saturating_mul(state.f_frsize);
-                if free < self.options.reserve + (4 << 20) {
-                    self.unchecked_bytes.store(u64::MAX / 2, Ordering::Relaxed);
-                    return Err(Error::DiskFull { path: self.directory.clone(), free });
-                }
+            if let Some(free) = self.free().filter(|free| *free < self.options.reserve + (4 << 20)) {
+                self.unchecked_bytes.store(u64::MAX / 2, Ordering::Relaxed);
+                return Err(Error::DiskFull { path: self.directory.clone(), free });
             }
         }
         let Some(capacity) = self.options.capacity else { return Ok(()) };
