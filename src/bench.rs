@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cas::{Algorithm, BlockStore as _, Options, PackStore, Score};
+use cas::{Algorithm, BlockStore as _, Options, PackStore, Score, StreamFile};
 use offs::{BLOCK, Code, Dice as _, FileReader, Parameters, PutOptions, SystemDice};
 use serde_json::{Map, Value, json};
 
@@ -95,9 +95,11 @@ fn measure(work: &Path, size: u64) -> Result<Vec<Row>, Failure> {
     for (name, stored) in [("get, no parity", stored), ("get, parity 16+4", parity)] {
         let get = || -> Result<(), Failure> {
             let path = work.join("got");
-            let mut out = File::create(&path).map_err(|error| Failure::io("create", &path, error))?;
+            let file = File::create(&path).map_err(|error| Failure::io("create", &path, error))?;
+            let again = file.try_clone().map_err(|error| Failure::io("create", &path, error))?;
+            let mut out = StreamFile::new(again, size);
             FileReader::open(&store, &stored.reference)?.copy(&mut out, &|_| {})?;
-            out.sync_data().map_err(|error| Failure::io("sync", &path, error))
+            out.finish().and_then(|()| file.sync_data()).map_err(|error| Failure::io("sync", &path, error))
         };
         rows.push(timed(name, size, get)?.0);
     }

@@ -13,7 +13,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use cas::BlockStore;
+use cas::{BlockStore, StreamFile};
 use offs::{DirectoryReader, Entry, FileReader, Head, Kind, Node};
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 
@@ -126,8 +126,10 @@ impl Restore<'_> {
             Node::File { reference, size } => {
                 let source = FileReader::open_kind(self.store, reference, Kind::File)?;
                 check_length(*size, source.length())?;
-                let mut file = create(&path)?;
-                source.copy(&mut file, &|bytes| self.progress.at(self.done + bytes))?;
+                let file = create(&path)?;
+                let mut out = StreamFile::new(file.try_clone().map_err(failed)?, *size);
+                source.copy(&mut out, &|bytes| self.progress.at(self.done + bytes))?;
+                out.finish().map_err(|source| Failure::io("write", &path, source))?;
                 self.finish_file(&file, &path, entry.mode, stamp, *size)?;
             }
             Node::Packed { at, size } => {

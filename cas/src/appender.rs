@@ -48,7 +48,7 @@ impl OpenPack {
         Self {
             number,
             path: path.to_owned(),
-            output: Output::new(path, file),
+            output: Output::new(file),
             end,
             committed: entries.len(),
             entries,

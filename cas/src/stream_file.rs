@@ -3,8 +3,7 @@
 use std::{
     fs::{File, OpenOptions},
     io::{self, Write},
-    os::unix::fs::OpenOptionsExt as _,
-    path::Path,
+    os::{fd::AsRawFd as _, unix::fs::OpenOptionsExt as _},
     sync::Arc,
     thread::{self, JoinHandle},
 };
@@ -20,22 +19,26 @@ use crate::{
 ///
 /// What is written need not pass through the page cache, where it would push out what is read often, and
 /// whoever makes the bytes does not wait for the disk. At most 20 MiB wait to be written.
+/// A file that turns out to be short is written at its end, like any other.
 pub struct StreamFile {
     output: Output,
     /// How long it is said to become.
     length: u64,
     tail: Chunk,
     writer: Arc<Writer>,
+    /// Started when the first chunk is full.
     thread: Option<JoinHandle<()>>,
 }
 
 impl Output {
-    /// A file that is open for writing and has this path.
-    pub(crate) fn new(path: &Path, file: File) -> Self {
+    /// A file that is open for writing.
+    pub(crate) fn new(file: File) -> Self {
         let flags = i32::try_from(OFlags::DIRECT.bits()).unwrap_or(0);
-        let direct = OpenOptions::new().write(true).custom_flags(flags).open(path);
+        // By its descriptor: whatever its name stands for by now, this is the same file.
+        let itself = format!("/proc/self/fd/{}", file.as_raw_fd());
+        let direct = OpenOptions::new().write(true).custom_flags(flags).open(itself);
         if let Err(error) = &direct {
-            tracing::debug!(path = %path.display(), %error, "no unbuffered writes");
+            tracing::debug!(%error, "no unbuffered writes");
         }
         Self { file: Arc::new(file), direct: direct.ok().map(Arc::new) }
     }
@@ -51,25 +54,34 @@ impl Output {
 }
 
 impl StreamFile {
-    /// Writes to `file`, which is empty and has the path `path`. Room for `length` bytes is set aside when the
-    /// first of them are written; if there is none, that write fails.
-    pub fn new(path: &Path, file: File, length: u64) -> io::Result<Self> {
-        let output = Output::new(path, file);
-        let writer = Arc::<Writer>::default();
-        let for_thread = Arc::clone(&writer);
-        let thread = thread::Builder::new().name("write".into()).spawn(move || for_thread.run())?;
-        Ok(Self { output, length, tail: Chunk::new(0, Vec::new()), writer, thread: Some(thread) })
+    /// Writes to `file`, which is empty. Room for `length` bytes is set aside when the first of them are
+    /// written; if there is none, that write fails.
+    pub fn new(file: File, length: u64) -> Self {
+        Self {
+            output: Output::new(file),
+            length,
+            tail: Chunk::new(0, Vec::new()),
+            writer: Arc::default(),
+            thread: None,
+        }
     }
 
     /// Waits until everything is written. Not until it is on stable storage: that is for the file's owner to see to.
     pub fn finish(mut self) -> io::Result<()> {
+        if self.thread.is_none() {
+            return self.tail.write(&self.output.file, None);
+        }
         self.hand_over(true)?;
         self.writer.drain()
     }
 
     fn hand_over(&mut self, last: bool) -> io::Result<()> {
-        if self.tail.start() == 0 && self.length > CHUNK {
-            self.output.set_room_aside(0, self.length)?;
+        if self.thread.is_none() {
+            if self.length > CHUNK {
+                self.output.set_room_aside(0, self.length)?;
+            }
+            let writer = Arc::clone(&self.writer);
+            self.thread = Some(thread::Builder::new().name("write".into()).spawn(move || writer.run())?);
         }
         let next = self.writer.chunk(self.tail.end());
         let full = std::mem::replace(&mut self.tail, next);
@@ -112,8 +124,7 @@ mod tests {
         for length in [0, 1, 4096, 100_000, 4 << 20, (9 << 20) + 5] {
             let path = directory.path().join(length.to_string());
             let wanted: Vec<u8> = (0..length).map(|n: u32| n.to_be_bytes()[3] ^ n.to_be_bytes()[1]).collect();
-            let mut file =
-                StreamFile::new(&path, File::create_new(&path).expect("create"), wanted.len() as u64).expect("start");
+            let mut file = StreamFile::new(File::create_new(&path).expect("create"), wanted.len() as u64);
             wanted.chunks(70_001).for_each(|piece| file.write_all(piece).expect("write"));
             file.finish().expect("finish");
             assert!(std::fs::read(&path).expect("read") == wanted, "{length}");
@@ -122,13 +133,12 @@ mod tests {
 
     #[test]
     fn a_failed_write_is_told() {
-        let directory = tempfile::tempdir().expect("temporary directory");
-        let path = directory.path().join("file");
-        File::create_new(&path).expect("create");
-        let read_only = File::open(&path).expect("open");
-        std::fs::remove_file(&path).expect("remove");
-        let mut file = StreamFile::new(&path, read_only, 0).expect("start");
-        file.write_all(b"x").expect("it is not written yet");
-        assert!(file.finish().is_err());
+        for chunks in [0, 10] {
+            let full = OpenOptions::new().write(true).open("/dev/full").expect("open");
+            let mut file = StreamFile::new(full, 0);
+            let written = (0..chunks).try_for_each(|_| file.write_all(&vec![0; 4 << 20]));
+            let ended = written.and_then(|()| file.write_all(b"x")).and_then(|()| file.finish());
+            assert_eq!(ended.expect_err("the device is full").kind(), io::ErrorKind::StorageFull, "{chunks}");
+        }
     }
 }

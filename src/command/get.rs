@@ -98,7 +98,7 @@ fn get_file(url: &OffUrl, file: &FileReader<'_>, part: Range<u64>, whole: bool, 
     let mut builder = tempfile::Builder::new();
     let partial = builder.prefix(".offs-").suffix(".partial").tempfile_in(directory).map_err(failed)?;
     let written = partial.as_file().try_clone().map_err(failed)?;
-    let mut out = StreamFile::new(partial.path(), written, length).map_err(failed)?;
+    let mut out = StreamFile::new(written, length);
     copy(&mut out).map_err(|error| match error {
         offs::Error::Write(source) => failed(source),
         other => other.into(),
