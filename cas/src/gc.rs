@@ -156,12 +156,13 @@ impl Collection<'_> {
 
     /// Sealed packs that no living hold has written to, oldest first.
     fn candidates(&self, horizon: u32) -> Vec<(u32, PackInfo)> {
-        let held = lock(&self.shared.holds).values().min().copied().unwrap_or(u32::MAX);
+        let holds = lock(&self.shared.holds);
         let missing = self.shared.missing.read().unwrap_or_else(PoisonError::into_inner);
         let catalogue = self.shared.catalogue.read().unwrap_or_else(PoisonError::into_inner);
         catalogue
-            .range(..horizon.min(held))
+            .range(..horizon)
             .filter(|(number, info)| info.state == PackState::Sealed && !missing.contains(number))
+            .filter(|(number, info)| holds.values().all(|hold| **number < hold.of(info.kind)))
             .map(|(number, info)| (*number, *info))
             .collect()
     }

@@ -158,7 +158,7 @@ pub(crate) struct Shared {
     /// One collection at a time.
     pub(crate) collecting: Mutex<()>,
     pub(crate) reachable: RwLock<Option<Arc<dyn Reachable>>>,
-    pub(crate) holds: Arc<Mutex<BTreeMap<u64, u32>>>,
+    pub(crate) holds: Arc<Mutex<BTreeMap<u64, Horizon>>>,
     next_hold: AtomicU64,
     pub(crate) next_pack: Arc<AtomicU32>,
     pub(crate) used_bytes: Arc<AtomicU64>,
@@ -811,15 +811,34 @@ impl BlockStore for PackStore {
         let shared = &self.shared;
         let id = shared.next_hold.fetch_add(1, Ordering::Relaxed);
         let _keep = shared.dropping.read().unwrap_or_else(PoisonError::into_inner);
-        let first = shared.blocks.open_pack().into_iter().chain(shared.copies.open_pack()).min();
-        let first = first.unwrap_or_else(|| shared.next_pack.load(Ordering::Relaxed));
-        lock(&shared.holds).insert(id, first);
+        // Read first: a pack that is made meanwhile has this number or a higher one.
+        let next = shared.next_pack.load(Ordering::Acquire);
+        let first = |kind| shared.appender(kind).open_pack().unwrap_or(next);
+        let horizon = Horizon { blocks: first(PackKind::Blocks), copies: first(PackKind::Copies) };
+        lock(&shared.holds).insert(id, horizon);
         Hold::guarded(HoldEnd { holds: Arc::clone(&shared.holds), held: Arc::clone(&shared.held), id })
     }
 }
 
+/// The first packs that were written to under a hold.
+///
+/// Of each kind its own: a pack of copies grows so slowly that it may have been open since long before.
+pub(crate) struct Horizon {
+    blocks: u32,
+    copies: u32,
+}
+
+impl Horizon {
+    pub(crate) const fn of(&self, kind: PackKind) -> u32 {
+        match kind {
+            PackKind::Blocks => self.blocks,
+            PackKind::Copies => self.copies,
+        }
+    }
+}
+
 struct HoldEnd {
-    holds: Arc<Mutex<BTreeMap<u64, u32>>>,
+    holds: Arc<Mutex<BTreeMap<u64, Horizon>>>,
     held: Arc<Marks>,
     id: u64,
 }

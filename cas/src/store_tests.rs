@@ -382,6 +382,21 @@ fn capacity_evicts_what_was_not_used_and_keeps_pins() {
     }
 }
 
+#[test]
+fn an_old_pack_of_copies_does_not_keep_blocks_from_eviction() {
+    let mut home = Home::new();
+    home.options.capacity = Some(8 << 20);
+    let store = home.open();
+    store.set_reachable(Arc::new(Pins(Vec::new())));
+    store.put_twice(Algorithm::Sha256, &block(0)).expect("put");
+    for round in 1..5 {
+        let _hold = store.hold();
+        fill(&store, 100 * round..100 * round + 30);
+        store.put_twice(Algorithm::Blake3, &round.to_be_bytes()).expect("put");
+    }
+    assert!(store.statistics().bytes <= 8 << 20);
+}
+
 /// Pins everything that it puts until the store refuses, which it must.
 fn fill_pinned(store: &PackStore, pinned: &[Score]) -> Vec<Score> {
     let mut pins = pinned.to_vec();
