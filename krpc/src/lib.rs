@@ -1,0 +1,38 @@
+//! The words of `BitTorrent`'s DHT: messages, ids, tokens, items.
+//!
+//! KRPC as BEPs 5, 32, 33, 42, 43, 44 and 51 have it, without a socket, a clock or dice: bytes, time and
+//! randomness are arguments. What is sent is canonical bencode; docs/protocol.md has it byte by byte.
+//!
+//! ```
+//! use krpc::{Body, Message, Method, NodeId, Query, TransactionId};
+//!
+//! let query = Query { id: NodeId::from_bytes(*b"abcdefghij0123456789"), want: None, method: Method::Ping };
+//! let message = Message::new(TransactionId::ours(7), Body::Query(query));
+//! let bytes = message.to_bytes();
+//! assert_eq!(bytes, b"d1:ad2:id20:abcdefghij0123456789e1:q4:ping1:t4:\0\0\0\x071:y1:qe");
+//! assert_eq!(Message::from_bytes(&bytes)?, message);
+//! # Ok::<(), krpc::MessageError>(())
+//! ```
+
+mod bencode;
+mod contact;
+mod item;
+mod message;
+mod node_id;
+mod query;
+mod response;
+mod scrape_filter;
+mod secure_id;
+mod token;
+mod transaction_id;
+
+pub use contact::{Contact, Family, compact_nodes, parse_address, parse_nodes, push_address};
+pub use item::{Item, ItemError, MAX_SALT, MAX_VALUE, MutableItem, Value, mutable_target};
+pub use message::{Body, ErrorCode, ErrorReply, Message, MessageError};
+pub use node_id::{Distance, NodeId, Target};
+pub use query::{Method, Query, Want};
+pub use response::{ItemReply, Response, Samples};
+pub use scrape_filter::ScrapeFilter;
+pub use secure_id::{is_bogon, is_local, is_secure, secure_id};
+pub use token::{SECRET_LIFE, Tokens};
+pub use transaction_id::TransactionId;
