@@ -132,7 +132,7 @@ impl<'a> FileReader<'a> {
     /// [`Error::Repeats`] when the descriptors that can be read are more than there are blocks in the store.
     /// Each of an honest file's has a block of its own; only a bare one that was made to waste time can name the
     /// same again and again.
-    pub(crate) fn walk(&self, visit: &mut dyn FnMut(&Stripe, Result<Vec<u8>>) -> Result<()>) -> Result<()> {
+    pub(crate) fn walk(&self, mut visit: impl FnMut(&Stripe, Result<Vec<u8>>) -> Result<()>) -> Result<()> {
         let most = self.store.most_blocks().saturating_add(MOST_UNREADABLE);
         let per_block = self.root.parameters.tuples_per_block();
         let mut unreadable = 0;

@@ -59,7 +59,7 @@ pub(crate) fn heal_file(store: &dyn BlockStore, reference: &Reference) -> Result
 fn heal_once(store: &dyn BlockStore, reference: &Reference) -> Result<HealReport> {
     let file = FileReader::open(store, reference)?.without_healing();
     let mut report = HealReport::default();
-    file.walk(&mut |stripe, tuples| {
+    file.walk(|stripe, tuples| {
         let mended = tuples.and_then(|tuples| {
             let key = reference.key.clone();
             let mut mending = Descrambler::mend(file.root().parameters, key, *stripe, tuples);

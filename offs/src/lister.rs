@@ -28,7 +28,7 @@ pub fn list(store: &dyn BlockStore, reference: &Reference, visit: &mut dyn FnMut
 fn list_file(file: &FileReader<'_>, visit: &mut dyn FnMut(&Score)) -> Result<()> {
     visit(&file.reference().root);
     let algorithm = file.root().parameters.algorithm;
-    file.walk(&mut |_, tuples| {
+    file.walk(|_, tuples| {
         for digest in tuples?.as_chunks().0 {
             visit(&Score::from_digest(algorithm, *digest));
         }

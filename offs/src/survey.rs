@@ -61,7 +61,7 @@ impl Survey {
 
     fn add(&mut self, store: &dyn BlockStore, file: &FileReader<'_>) -> Result<()> {
         self.blocks += 1;
-        file.walk(&mut |stripe, tuples| {
+        file.walk(|stripe, tuples| {
             self.stripes += 1;
             let tuples = match tuples {
                 Err(Error::Lost { .. }) => {
