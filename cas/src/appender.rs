@@ -58,21 +58,26 @@ impl OpenPack {
         }
     }
 
-    /// Makes sure that so many bytes can be written at the end.
-    fn set_room_aside(&mut self, need: u64, pack_size: u64) -> Result<()> {
+    /// Makes sure that so many bytes can be written at the end. Where the disk has enough beyond what must stay
+    /// free, room for more is set aside.
+    fn set_room_aside(&mut self, need: u64, pack_size: u64, reserve: u64) -> Result<()> {
         if self.end + need <= self.room {
             return Ok(());
         }
-        let most = (self.end + need).max((self.end + ROOM).min(pack_size));
+        let plenty = free(&self.output.file).is_some_and(|free| free >= ROOM + reserve);
+        let step = if plenty { (self.end + ROOM).min(pack_size) } else { 0 };
+        let most = step.max(self.end + need);
         let set_aside = |to: u64| {
             let here = self.output.set_room_aside(self.end, to);
             here.map(|is_set| if is_set { to } else { u64::MAX }).map_err(Error::io("write", &self.path))
         };
-        self.room = match set_aside(most) {
-            Err(Error::DiskFull { .. }) => set_aside(self.end + need),
-            set => set,
-        }?;
+        self.room = set_aside(most)?;
         Ok(())
+    }
+
+    /// Bytes that were set aside and not used.
+    fn unused_room(&self) -> u64 {
+        if self.sealed || self.room == u64::MAX { 0 } else { self.room - self.end }
     }
 
     /// Appends bytes for which there is room.
@@ -94,8 +99,9 @@ impl OpenPack {
         writer.hand_over(self.number, &self.output, full, last).map_err(Error::io("write", &self.path))
     }
 
-    /// Writes table and trailer to stable storage. For a pack to which nothing was appended.
-    pub(crate) fn seal_in_place(&self) -> Result<()> {
+    /// Writes table and trailer to stable storage, for a pack to which nothing was appended, and returns the
+    /// length of the file.
+    pub(crate) fn seal_in_place(&self) -> Result<u64> {
         let file = &self.output.file;
         let sealed = seal(self.number, self.end, &self.entries);
         if let Err(source) = file.write_all_at(&sealed, self.end) {
@@ -104,8 +110,16 @@ impl OpenPack {
             }
             return Err(Error::io("write", &self.path)(source));
         }
-        file.sync_data().map_err(Error::io("sync", &self.path))
+        pack::give_room_back(file).map_err(Error::io("write", &self.path))?;
+        file.sync_data().map_err(Error::io("sync", &self.path))?;
+        Ok(self.end + sealed.len() as u64)
     }
+}
+
+/// Bytes that are free on the disk of a file; `None` when it cannot be asked.
+fn free(file: &File) -> Option<u64> {
+    let state = rustix::fs::fstatvfs(file).ok()?;
+    Some(state.f_bavail.saturating_mul(state.f_frsize))
 }
 
 /// What a commit has to make durable of one pack.
@@ -125,6 +139,8 @@ pub(crate) struct Appender {
     kind: PackKind,
     directory: PathBuf,
     pack_size: u64,
+    /// Bytes that stay free on the disk.
+    reserve: u64,
     writer: Arc<Writer>,
     next_pack: Arc<AtomicU32>,
     /// Bytes in packs of all kinds.
@@ -139,7 +155,7 @@ impl Appender {
     pub(crate) fn new(
         kind: PackKind,
         directory: &Path,
-        pack_size: u64,
+        (pack_size, reserve): (u64, u64),
         writer: &Arc<Writer>,
         next_pack: &Arc<AtomicU32>,
         used: &Arc<AtomicU64>,
@@ -149,6 +165,7 @@ impl Appender {
             kind,
             directory: directory.to_owned(),
             pack_size,
+            reserve,
             writer: Arc::clone(writer),
             next_pack: Arc::clone(next_pack),
             used: Arc::clone(used),
@@ -161,12 +178,14 @@ impl Appender {
         self.packs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Appends a block and returns its place. It is not durable before the next commit.
-    pub(crate) fn append(&self, score: Score, checksum: u32, block: &[u8]) -> Result<Place> {
+    /// Appends a block. It is not durable before the next commit. `note` is told its place before a commit can
+    /// have seen it.
+    pub(crate) fn append(&self, score: Score, checksum: u32, block: &[u8], note: impl FnOnce(Place)) -> Result<Place> {
         let length = u32::try_from(block.len()).map_err(|_| Error::BlockLength { length: block.len() })?;
         let header = RecordHeader { score, length, checksum }.to_bytes();
         let need = (header.len() + block.len()) as u64;
         let mut packs = self.lock();
+        self.writer.check().map_err(Error::io("write", &self.directory))?;
         if packs.last().is_some_and(|open| !open.sealed && open.end + need > self.pack_size && !open.entries.is_empty())
         {
             self.seal_last(&mut packs)?;
@@ -177,13 +196,15 @@ impl Appender {
             self.note_oldest(&packs);
         }
         let Some(open) = packs.last_mut() else { return Err(Error::Broken) };
-        open.set_room_aside(need, self.pack_size)?;
+        open.set_room_aside(need, self.pack_size, self.reserve)?;
         let entry = TableEntry { offset: open.end, length, checksum, score };
         open.push(&header, &self.writer)?;
         open.push(block, &self.writer)?;
         open.entries.push(entry);
         self.used.fetch_add(need, Ordering::Relaxed);
-        Ok(entry.place(open.number))
+        let place = entry.place(open.number);
+        note(place);
+        Ok(place)
     }
 
     fn create(&self) -> Result<OpenPack> {
@@ -211,7 +232,7 @@ impl Appender {
         let Some(open) = packs.last_mut().filter(|open| !open.sealed) else { return Ok(()) };
         let sealed = seal(open.number, open.end, &open.entries);
         let added = sealed.len() as u64;
-        open.set_room_aside(added, 0)?;
+        open.set_room_aside(added, 0, self.reserve)?;
         let records_end = open.end;
         open.push(&sealed, &self.writer)?;
         open.hand_over(&self.writer, true)?;
@@ -299,11 +320,20 @@ impl Appender {
             unwritten.chunk.overlay(start, buffer);
         }
         open.tail.overlay(start, buffer);
-        Ok(true)
+        if crc32fast::hash(buffer) == place.checksum {
+            Ok(true)
+        } else {
+            Err(io::Error::other("a write failed, and with it what was put went"))
+        }
     }
 
-    /// Gives back room that was set aside and not used, when everything is written.
+    /// Bytes of the disk that are set aside for what comes.
+    pub(crate) fn unused_room(&self) -> u64 {
+        self.lock().iter().map(OpenPack::unused_room).sum()
+    }
+
+    /// Gives back room that was set aside and not used, when nothing more is written.
     pub(crate) fn give_room_back(&self) -> io::Result<()> {
-        self.lock().iter().filter(|open| !open.sealed).try_for_each(|open| open.output.file.set_len(open.end))
+        self.lock().iter().try_for_each(|open| pack::give_room_back(&open.output.file))
     }
 }

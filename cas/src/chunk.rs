@@ -81,11 +81,10 @@ impl Chunk {
         if let Some(direct) = direct
             && first < last
         {
+            // From front to back: what is at the end is to be the last that is there.
+            file.write_all_at(self.bytes(self.start, first), self.start)?;
             match direct.write_all_at(self.bytes(first, last), first) {
-                Ok(()) => {
-                    file.write_all_at(self.bytes(self.start, first), self.start)?;
-                    return file.write_all_at(self.bytes(last, self.end()), last);
-                }
+                Ok(()) => return file.write_all_at(self.bytes(last, self.end()), last),
                 // This file system wants another alignment, or has no unbuffered writes after all.
                 Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
                 Err(error) => return Err(error),

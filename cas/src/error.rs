@@ -71,7 +71,7 @@ impl Error {
     pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| {
-            if source.kind() == io::ErrorKind::StorageFull {
+            if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
                 Self::DiskFull { path, free: 0 }
             } else {
                 Self::Io { action, path, source }

@@ -91,6 +91,7 @@ impl Shared {
         let horizon = self.next_pack.load(Ordering::Relaxed);
         let needed = Marks::new(self.options.pack_size);
         let mut failure = None;
+        let visiting = Visiting::of(self);
         reachable
             .visit(&mut |score| {
                 for tag in [Tag::Block, Tag::Copy] {
@@ -101,6 +102,7 @@ impl Shared {
                 }
             })
             .map_err(Error::Reachable)?;
+        drop(visiting);
         if let Some(error) = failure {
             return Err(error);
         }
@@ -110,6 +112,22 @@ impl Shared {
         report = collection.report;
         report.bytes_after = bytes();
         Ok(report)
+    }
+}
+
+/// While it lives, blocks that are put (because they were healed) ask for no collection of their own.
+struct Visiting<'a>(&'a Shared);
+
+impl<'a> Visiting<'a> {
+    fn of(shared: &'a Shared) -> Self {
+        shared.visiting.store(true, Ordering::Release);
+        Self(shared)
+    }
+}
+
+impl Drop for Visiting<'_> {
+    fn drop(&mut self) {
+        self.0.visiting.store(false, Ordering::Release);
     }
 }
 
@@ -215,8 +233,14 @@ impl Collection<'_> {
             return Ok(Vec::new());
         }
         let _alone = self.shared.dropping.write().unwrap_or_else(PoisonError::into_inner);
-        let (back, go): (Vec<TableEntry>, Vec<TableEntry>) =
+        let (back, mut go): (Vec<TableEntry>, Vec<TableEntry>) =
             entries.iter().partition(|entry| self.shared.held.contains(&entry.place(number)));
+        // Whoever was quicker may have put it anew, elsewhere.
+        for at in (0..go.len()).rev() {
+            if self.shared.lookup(tag, &go[at].score)? != Some(go[at].place(number)) {
+                go.swap_remove(at);
+            }
+        }
         let mut changes: Vec<_> = go.iter().map(|entry| Change::Delete(tag.score(&entry.score))).collect();
         if tag == Tag::Block {
             for entry in &go {

@@ -61,8 +61,21 @@ pub(crate) fn read_table(file: &File, length: u64) -> io::Result<Option<(Trailer
     let Some(trailer) = read_trailer(file, length)? else { return Ok(None) };
     let Ok(size) = usize::try_from(trailer.table_length()) else { return Ok(None) };
     let mut table = vec![0; size];
-    file.read_exact_at(&mut table, trailer.offset)?;
+    match file.read_exact_at(&mut table, trailer.offset) {
+        Err(error) if is_unreadable(&error) => return Ok(None),
+        read => read?,
+    }
     Ok(parse_table(&trailer, &table).map(|entries| (trailer, entries)))
+}
+
+/// Gives back room that is set aside behind the end of a file.
+pub(crate) fn give_room_back(file: &File) -> io::Result<()> {
+    file.set_len(file.metadata()?.len())
+}
+
+/// Whether the disk cannot read something: for us that is damage, and not a failure.
+pub(crate) fn is_unreadable(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
 }
 
 /// The trailer alone, if the file ends in one that fits its length.
@@ -88,7 +101,7 @@ fn read_header(file: &File, at: u64) -> io::Result<Option<[u8; RECORD_HEADER]>> 
     let mut header = [0; RECORD_HEADER];
     match file.read_exact_at(&mut header, at) {
         Ok(()) => Ok(Some(header)),
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof || is_unreadable(&error) => Ok(None),
         Err(error) => Err(error),
     }
 }
@@ -138,9 +151,17 @@ fn find_record(file: &File, from: u64) -> io::Result<Option<u64>> {
 fn read_up_to(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
     let mut read = 0;
     while read < buffer.len() {
-        match file.read_at(&mut buffer[read..], at + read as u64)? {
-            0 => break,
-            n => read += n,
+        match file.read_at(&mut buffer[read..], at + read as u64) {
+            Ok(0) => break,
+            Ok(n) => read += n,
+            // Nothing is to be found in a page that cannot be read, so what is behind it is looked at.
+            Err(error) if is_unreadable(&error) => {
+                let page = (4096 - (at + read as u64) % 4096).min((buffer.len() - read) as u64);
+                let page = usize::try_from(page).unwrap_or(1);
+                buffer[read..read + page].fill(0);
+                read += page;
+            }
+            Err(error) => return Err(error),
         }
     }
     Ok(read)

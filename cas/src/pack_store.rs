@@ -157,6 +157,8 @@ pub(crate) struct Shared {
     pub(crate) dropping: RwLock<()>,
     /// One collection at a time.
     pub(crate) collecting: Mutex<()>,
+    /// A collection is finding out what is needed. What is healed on the way must not wait for another one.
+    pub(crate) visiting: AtomicBool,
     pub(crate) reachable: RwLock<Option<Arc<dyn Reachable>>>,
     pub(crate) holds: Arc<Mutex<BTreeMap<u64, Horizon>>>,
     next_hold: AtomicU64,
@@ -239,8 +241,8 @@ impl PackStore {
         let next_pack = Arc::new(AtomicU32::new(recovered.next_pack));
         let used_bytes = Arc::new(AtomicU64::new(recovered.bytes));
         let writer = Arc::<Writer>::default();
-        let appender =
-            |kind, open| Appender::new(kind, &packs, options.pack_size, &writer, &next_pack, &used_bytes, open);
+        let sizes = (options.pack_size, options.reserve);
+        let appender = |kind, open| Appender::new(kind, &packs, sizes, &writer, &next_pack, &used_bytes, open);
         let shared = Arc::new(Shared {
             blocks: appender(PackKind::Blocks, recovered.open_blocks),
             copies: appender(PackKind::Copies, recovered.open_copies),
@@ -258,6 +260,7 @@ impl PackStore {
             undrawn_changed: Mutex::default(),
             dropping: RwLock::default(),
             collecting: Mutex::default(),
+            visiting: AtomicBool::default(),
             reachable: RwLock::default(),
             holds: Arc::default(),
             next_hold: AtomicU64::default(),
@@ -292,13 +295,15 @@ impl PackStore {
 
     /// Figures, without a scan.
     pub fn statistics(&self) -> Statistics {
+        // In the order in which everybody takes them.
+        let missing = self.shared.missing.read().unwrap_or_else(PoisonError::into_inner);
         let catalogue = self.shared.catalogue.read().unwrap_or_else(PoisonError::into_inner);
         Statistics {
             packs: catalogue.len() as u64,
             records: catalogue.values().map(|info| u64::from(info.records)).sum(),
             bytes: self.shared.used_bytes.load(Ordering::Relaxed),
             quarantined: self.shared.quarantine.read().unwrap_or_else(PoisonError::into_inner).len() as u64,
-            missing_packs: self.shared.missing.read().unwrap_or_else(PoisonError::into_inner).len() as u64,
+            missing_packs: missing.len() as u64,
         }
     }
 
@@ -425,7 +430,9 @@ impl Shared {
     /// Bytes that are free on the disk; `None` when it cannot be asked.
     fn free(&self) -> Option<u64> {
         let state = rustix::fs::statvfs(&self.directory).ok()?;
-        Some(state.f_bavail.saturating_mul(state.f_frsize))
+        // What is set aside for packs is ours, too.
+        let room = self.blocks.unused_room() + self.copies.unused_room();
+        Some(state.f_bavail.saturating_mul(state.f_frsize).saturating_add(room))
     }
 
     /// Whether so many bytes can be written and the reserve still be left.
@@ -484,7 +491,7 @@ impl Shared {
             }
             Ok(_) => Ok(Reading::Damaged),
             // The disk cannot read it: for us that is damage, and healing may write it elsewhere.
-            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => Ok(Reading::Damaged),
+            Err(error) if pack::is_unreadable(&error) => Ok(Reading::Damaged),
             Err(source) => Err(failed(source)),
         }
     }
@@ -528,8 +535,9 @@ impl Shared {
         if self.broken.load(Ordering::Acquire) {
             return Err(Error::Broken);
         }
-        let place = self.appender(kind).append(score, crc32fast::hash(block), block)?;
-        self.pending.write().unwrap_or_else(PoisonError::into_inner).insert((kind, score), place);
+        let place = self.appender(kind).append(score, crc32fast::hash(block), block, |place| {
+            self.pending.write().unwrap_or_else(PoisonError::into_inner).insert((kind, score), place);
+        })?;
         let mut waiting = lock(&self.waiting);
         waiting.0 += block.len() as u64;
         if waiting.0 >= self.options.commit_every {
@@ -560,6 +568,12 @@ impl Shared {
         let used = || self.used_bytes.load(Ordering::Relaxed);
         if used() + need <= capacity {
             return Ok(());
+        }
+        if self.visiting.load(Ordering::Acquire) {
+            // The collection that is at work will make room. It may itself be waiting for this block, so this
+            // block must not wait for it.
+            let bearable = used() + need <= capacity + capacity / 20;
+            return if bearable { Ok(()) } else { Err(Error::Full { capacity, used: used() }) };
         }
         let reachable = self.reachable.read().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(reachable) = reachable {
@@ -866,13 +880,8 @@ impl Drop for PackStore {
                 tracing::error!("a thread of the store panicked");
             }
         }
-        let saved = saved.and_then(|()| {
-            shared
-                .blocks
-                .give_room_back()
-                .and_then(|()| shared.copies.give_room_back())
-                .map_err(Error::io("cut", &shared.directory))
-        });
+        let given_back = shared.blocks.give_room_back().and_then(|()| shared.copies.give_room_back());
+        let saved = saved.and_then(|()| given_back.map_err(Error::io("cut", &shared.directory)));
         if let Err(error) = saved {
             tracing::warn!(%error, "the last commit of the store failed");
         }

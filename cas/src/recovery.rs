@@ -11,7 +11,7 @@ use crate::{
     appender::OpenPack,
     marks::Marks,
     pack::{self, Contents},
-    pack_store::{PackInfo, PackState, read_catalogue},
+    pack_store::{PackInfo, PackState, read_catalogue, sync_directory},
     place::{Place, Tag, pack_of_key, score_of_key},
 };
 
@@ -52,6 +52,7 @@ pub(crate) fn recover(packs: &Path, index: &dyn Index, used: &Marks, undrawn: &M
     })?;
     let misplaced = misplaced(packs, &catalogue, &files)?;
     let mut roots = Vec::new();
+    let mut sealed = Vec::new();
     let mut open: BTreeMap<PackKind, OpenPack> = BTreeMap::new();
     for (&number, length) in &mut files {
         let known = catalogue.get(&number).copied();
@@ -63,12 +64,18 @@ pub(crate) fn recover(packs: &Path, index: &dyn Index, used: &Marks, undrawn: &M
             continue;
         };
         catalogue.insert(number, info);
-        *length = info.end;
+        if info.state == PackState::Open {
+            *length = info.end;
+        }
         if let Some(found) = found
             && let Some(older) = open.insert(info.kind, found)
         {
-            seal_older(&older, index, &mut catalogue)?;
+            let length = seal_older(&older, index, &mut catalogue)?;
+            sealed.push((older.number, length));
         }
+    }
+    for (number, length) in sealed {
+        files.insert(number, length);
     }
     mark_roots(index, &roots, undrawn)?;
     if rebuilding && catalogue.values().map(|info| u64::from(info.records)).sum::<u64>() > MANY {
@@ -189,10 +196,26 @@ fn recover_pack(
         end = end.max(committed).max(RECORD_HEADER as u64);
         cut(&path, &file, end)?;
     }
+    if trailer.is_some() && !rebuilding {
+        // Sealed, but the end was not acknowledged: then the table may have reached the disk before a block did.
+        let mut good = Vec::with_capacity(entries.len());
+        for entry in entries {
+            if entry.offset < committed || is_whole(&file, &entry, true).map_err(Error::io("read", &path))? {
+                good.push(entry);
+            }
+        }
+        entries = good;
+    }
     let state = if trailer.is_some() { PackState::Sealed } else { PackState::Open };
     let records = u32::try_from(entries.len()).unwrap_or(u32::MAX);
     let info = PackInfo { kind, state, records, end };
     let fresh = entries.partition_point(|entry| entry.offset < committed);
+    // From here on these count as committed, so they must be on stable storage: who wrote them may have died
+    // before that.
+    file.sync_data().map_err(Error::io("sync", &path))?;
+    if known.is_none() {
+        sync_directory(packs)?;
+    }
     add_to_index(index, number, info, &entries[fresh..], &damaged)?;
     if kind == PackKind::Copies {
         roots.extend(entries[fresh..].iter().map(|entry| entry.score));
@@ -203,7 +226,10 @@ fn recover_pack(
 
 fn is_whole(file: &File, entry: &TableEntry, hash: bool) -> std::io::Result<bool> {
     let mut block = Vec::new();
-    let read = pack::read_record(file, entry.offset, entry.length, &mut block)?;
+    let read = match pack::read_record(file, entry.offset, entry.length, &mut block) {
+        Err(error) if pack::is_unreadable(&error) => None,
+        read => read?,
+    };
     Ok(read.is_some() && crc32fast::hash(&block) == entry.checksum && (!hash || entry.score.matches(&block)))
 }
 
@@ -212,6 +238,8 @@ fn cut(path: &Path, file: &File, end: u64) -> Result<()> {
     if length > end {
         tracing::info!(pack = %path.display(), bytes = length - end, "cut off a torn end");
         file.set_len(end).map_err(Error::io("cut", path))?;
+    } else {
+        pack::give_room_back(file).map_err(Error::io("cut", path))?;
     }
     Ok(())
 }
@@ -261,16 +289,18 @@ fn mark_roots(index: &dyn Index, roots: &[Score], undrawn: &Marks) -> Result<()>
 }
 
 /// Only the newest pack of a kind goes on; an older one gets its table now.
-fn seal_older(older: &OpenPack, index: &dyn Index, catalogue: &mut BTreeMap<u32, PackInfo>) -> Result<()> {
-    match older.seal_in_place() {
-        Ok(()) => {}
+///
+/// Returns the length of its file.
+fn seal_older(older: &OpenPack, index: &dyn Index, catalogue: &mut BTreeMap<u32, PackInfo>) -> Result<u64> {
+    let length = match older.seal_in_place() {
+        Ok(length) => length,
         // It can be read without a table; the next opening tries again.
-        Err(Error::DiskFull { .. }) => return Ok(()),
+        Err(Error::DiskFull { .. }) => return Ok(older.end),
         Err(error) => return Err(error),
-    }
+    };
     if let Some(info) = catalogue.get_mut(&older.number) {
         info.state = PackState::Sealed;
         index.apply(&[Change::Put(Tag::Pack.pack(older.number), info.to_value())])?;
     }
-    Ok(())
+    Ok(length)
 }

@@ -7,7 +7,7 @@ use crate::{
     gc::{relocate, remove_packs},
     marks::Marks,
     pack,
-    pack_store::{PackState, PackStore, Reading, Shared},
+    pack_store::{PackState, PackStore, Reading, Shared, lock},
     place::{Place, Tag, score_of_key},
     recovery::scan,
 };
@@ -149,6 +149,7 @@ impl PackStore {
     /// Copies what is whole in a pack elsewhere and removes it.
     fn rewrite(&self, number: u32, kind: PackKind) -> Result<bool> {
         let shared = &self.shared;
+        let _one = lock(&shared.collecting);
         // The open pack must not be appended to while it is copied.
         shared.blocks.seal()?;
         shared.copies.seal()?;
@@ -156,14 +157,9 @@ impl PackStore {
         let Some(file) = shared.file(number)? else { return Ok(false) };
         let entries = indexed(shared, number, kind)?;
         relocate(shared, number, kind, &entries)?;
-        // A pack that lies under another's name holds blocks that the index looks for elsewhere, in vain.
-        let mut block = Vec::new();
-        for entry in pack::read(&pack::path(&shared.directory, number), &file)?.entries {
-            let missing = shared.lookup(Tag::Block, &entry.score)?.is_none();
-            let whole = matches!(shared.read_place(&entry.place(number), &mut block)?, Reading::Good);
-            if missing && whole && entry.score.matches(&block) {
-                shared.append_unchecked(PackKind::Blocks, entry.score, &block)?;
-            }
+        let path = pack::path(&shared.directory, number);
+        if pack::number_in_header(&file).map_err(Error::io("read", &path))?.is_some_and(|named| named != number) {
+            rescue(shared, number, &pack::read(&path, &file)?)?;
         }
         remove_packs(shared, &[number])?;
         Ok(true)
@@ -181,6 +177,30 @@ impl PackStore {
         }
         Ok(())
     }
+}
+
+/// Takes what is whole out of a pack that lies under another's name: the index looks for its blocks elsewhere,
+/// in vain.
+fn rescue(shared: &Shared, number: u32, contents: &pack::Contents) -> Result<()> {
+    let is_copy = contents.kind == Some(PackKind::Copies);
+    let mut block = Vec::new();
+    for entry in &contents.entries {
+        let whole = matches!(shared.read_place(&entry.place(number), &mut block)?, Reading::Good);
+        if !whole || !entry.score.matches(&block) {
+            continue;
+        }
+        if shared.lookup(Tag::Block, &entry.score)?.is_none() {
+            let place = shared.append_unchecked(PackKind::Blocks, entry.score, &block)?;
+            if is_copy {
+                // Only roots have copies, and no root is drawn.
+                shared.do_not_draw(&place);
+            }
+        }
+        if is_copy && shared.lookup(Tag::Copy, &entry.score)?.is_none() {
+            shared.append_unchecked(PackKind::Copies, entry.score, &block)?;
+        }
+    }
+    Ok(())
 }
 
 /// What the index says is in a pack. Reads the whole index: only for packs whose own table cannot be trusted.

@@ -64,6 +64,17 @@ fn flip(path: &Path, at: u64) {
     file.write_all_at(&[byte[0] ^ 0x40], at).expect("write");
 }
 
+/// An index as it is now.
+fn snapshot(from: &MemoryIndex) -> Arc<MemoryIndex> {
+    let index = Arc::new(MemoryIndex::default());
+    from.scan(&[], &mut |key, value| {
+        index.apply(&[crate::Change::Put(key.to_vec(), value.to_vec())]).expect("apply");
+        std::ops::ControlFlow::Continue(())
+    })
+    .expect("scan");
+    index
+}
+
 struct Pins(Vec<Score>);
 
 impl Reachable for Pins {
@@ -145,13 +156,7 @@ fn a_torn_end_is_cut_off() {
         let before = fs::metadata(&home.packs()[0]).expect("metadata").len();
         store.put(Algorithm::Sha256, &block(2)).expect("put");
         // The process dies here: nothing is committed, no destructor runs.
-        let index: Arc<MemoryIndex> = Arc::new(MemoryIndex::default());
-        home.index
-            .scan(&[], &mut |key, value| {
-                index.apply(&[crate::Change::Put(key.to_vec(), value.to_vec())]).expect("apply");
-                std::ops::ControlFlow::Continue(())
-            })
-            .expect("scan");
+        let index = snapshot(&home.index);
         drop(store);
         home.index = index;
         OpenOptions::new().write(true).open(&home.packs()[0]).expect("open").set_len(before + cut).expect("cut");
@@ -395,6 +400,128 @@ fn an_old_pack_of_copies_does_not_keep_blocks_from_eviction() {
         store.put_twice(Algorithm::Blake3, &round.to_be_bytes()).expect("put");
     }
     assert!(store.statistics().bytes <= 8 << 20);
+}
+
+#[test]
+fn a_table_is_not_believed_of_what_was_never_acknowledged() {
+    let mut home = Home::new();
+    home.options.commit_every = u64::MAX;
+    let store = home.open();
+    fill(&store, 0..1);
+    let index = snapshot(&home.index);
+    // This seals the pack, and then the power goes: the table is there, and a part of a block before it is not.
+    let scores = fill(&store, 1..9);
+    drop(store);
+    home.index = index;
+    let pack = OpenOptions::new().write(true).open(&home.packs()[0]).expect("open");
+    pack.write_all_at(&[0; 4000], 64 + 64 + FULL as u64 + 100).expect("write");
+    let store = home.open();
+    assert_eq!(fill(&store, 1..2), scores[..1]);
+    assert_eq!(store.get(&scores[0]).expect("get"), Some(block(1)));
+}
+
+#[test]
+fn bytes_are_counted_right_after_a_rebuild() {
+    let mut home = Home::new();
+    fill(&home.open(), 0..60);
+    home.index = Arc::default();
+    let store = home.open();
+    let disk = || -> u64 { home.packs().iter().map(|path| fs::metadata(path).expect("metadata").len()).sum() };
+    assert_eq!(store.statistics().bytes, disk());
+    store.collect(&Pins(Vec::new()), Goal::Unreachable).expect("collect");
+    assert_eq!(store.statistics().bytes, disk());
+}
+
+#[test]
+fn what_was_dropped_stays_dropped_when_a_pack_is_mended() {
+    let home = Home::new();
+    let store = home.open();
+    let scores = fill(&store, 0..20);
+    let root = store.put_twice(Algorithm::Sha256, &block(500)).expect("put");
+    store.sync().expect("sync");
+    assert!(store.remove(&root).expect("remove") && store.remove(&scores[3]).expect("remove"));
+    drop(store);
+    home.packs().iter().for_each(|pack| flip(pack, 20));
+    let store = home.open();
+    store.scrub(true, &mut |_| {}, &mut |_| {}).expect("scrub");
+    assert!(!store.contains(&root).expect("contains") && !store.contains(&scores[3]).expect("contains"));
+    assert!(store.contains(&scores[4]).expect("contains"));
+}
+
+/// Reads a root to find out what is needed, which may heal it.
+struct Reading(std::sync::Weak<PackStore>, Score);
+
+impl Reachable for Reading {
+    fn visit(&self, keep: &mut dyn FnMut(&Score)) -> Result<(), Box<dyn StdError + Send + Sync>> {
+        keep(&self.1);
+        self.0.upgrade().expect("the store is open").get(&self.1)?;
+        Ok(())
+    }
+}
+
+#[test]
+fn a_root_that_is_healed_during_a_collection_waits_for_no_other() {
+    let mut home = Home::new();
+    home.options.capacity = Some(4 << 20);
+    let store = Arc::new(home.open());
+    let root = store.put_twice(Algorithm::Sha256, &block(5)).expect("put");
+    store.sync().expect("sync");
+    flip(&home.packs()[0], 64 + 64 + 1000);
+    store.set_reachable(Arc::new(Reading(Arc::downgrade(&store), root)));
+    for n in 100..200 {
+        store.put(Algorithm::Sha256, &block(n)).expect("put");
+    }
+    assert_eq!(store.get(&root).expect("get"), Some(block(5)));
+}
+
+#[test]
+fn writers_readers_and_collections_get_along() {
+    let home = Home::new();
+    let store = home.open();
+    let hold = store.hold();
+    let known = std::sync::Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        let (store, known) = (&store, &known);
+        let writers: Vec<_> = (0..3)
+            .map(|thread| {
+                scope.spawn(move || {
+                    let mut buffer = Vec::new();
+                    for n in 1000 * thread..1000 * thread + 100 {
+                        let score = store.put(Algorithm::Blake3, &block(n)).expect("put");
+                        let before = {
+                            let mut known = known.lock().expect("not poisoned");
+                            known.push((score, n));
+                            known[known.len() * 7 / 8]
+                        };
+                        for (score, n) in [(score, n), before] {
+                            assert!(store.get_into(&score, &mut buffer).expect("get"), "{n} is gone");
+                            assert!(buffer == block(n), "{n} is wrong");
+                        }
+                    }
+                })
+            })
+            .collect();
+        scope.spawn(move || {
+            while !writers.iter().all(std::thread::ScopedJoinHandle::is_finished) {
+                store.sync().expect("sync");
+                let pins = known.lock().expect("not poisoned").iter().map(|(score, _)| *score).collect();
+                store.collect(&Pins(pins), Goal::Unreachable).expect("collect");
+                let mut sampler = store.sampler(Algorithm::Blake3, 1);
+                let mut block = Vec::new();
+                while let Some(drawn) = sampler.next().expect("draw") {
+                    assert!(store.get_drawn(&drawn, &mut block).expect("get") && drawn.score.matches(&block));
+                }
+            }
+        });
+    });
+    drop(hold);
+    store.sync().expect("sync");
+    store.scrub(false, &mut |damage| panic!("{damage:?}"), &mut |_| {}).expect("scrub");
+    drop(store);
+    let store = home.open();
+    for (score, n) in known.into_inner().expect("not poisoned") {
+        assert_eq!(store.get(&score).expect("get"), Some(block(n)));
+    }
 }
 
 /// Pins everything that it puts until the store refuses, which it must.

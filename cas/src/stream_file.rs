@@ -11,9 +11,12 @@ use std::{
 use rustix::fs::{FallocateFlags, OFlags, fallocate};
 
 use crate::{
-    chunk::{CHUNK, Chunk},
+    chunk::Chunk,
     writer::{Output, Writer},
 };
+
+/// So many bytes ahead of what is written, room is set aside on the disk.
+const AHEAD: u64 = 64 << 20;
 
 /// Writes a long file in the background, in long unbuffered writes where the file system has such.
 ///
@@ -22,8 +25,12 @@ use crate::{
 /// A file that turns out to be short is written at its end, like any other.
 pub struct StreamFile {
     output: Output,
-    /// How long it is said to become.
+    /// How long it is said to become. It may be a lie.
     length: u64,
+    /// Up to here there is room on the disk.
+    room: u64,
+    /// The first failure; nothing is taken after it.
+    failed: Option<(io::ErrorKind, String)>,
     tail: Chunk,
     writer: Arc<Writer>,
     /// Started when the first chunk is full.
@@ -54,12 +61,14 @@ impl Output {
 }
 
 impl StreamFile {
-    /// Writes to `file`, which is empty. Room for `length` bytes is set aside when the first of them are
-    /// written; if there is none, that write fails.
+    /// Writes to `file`, which is empty and is to have `length` bytes. Room is set aside a little ahead of what
+    /// is written; if there is none, that write fails.
     pub fn new(file: File, length: u64) -> Self {
         Self {
             output: Output::new(file),
             length,
+            room: 0,
+            failed: None,
             tail: Chunk::new(0, Vec::new()),
             writer: Arc::default(),
             thread: None,
@@ -68,6 +77,7 @@ impl StreamFile {
 
     /// Waits until everything is written. Not until it is on stable storage: that is for the file's owner to see to.
     pub fn finish(mut self) -> io::Result<()> {
+        self.check()?;
         if self.thread.is_none() {
             return self.tail.write(&self.output.file, None);
         }
@@ -75,11 +85,19 @@ impl StreamFile {
         self.writer.drain()
     }
 
+    fn check(&self) -> io::Result<()> {
+        self.failed.as_ref().map_or(Ok(()), |(kind, detail)| Err(io::Error::new(*kind, detail.clone())))
+    }
+
     fn hand_over(&mut self, last: bool) -> io::Result<()> {
-        if self.thread.is_none() {
-            if self.length > CHUNK {
-                self.output.set_room_aside(0, self.length)?;
+        if self.room < self.tail.end() {
+            let ahead = self.length.min(self.tail.end() + AHEAD);
+            if ahead > self.tail.end() {
+                self.output.set_room_aside(self.room, ahead)?;
             }
+            self.room = ahead.max(self.tail.end());
+        }
+        if self.thread.is_none() {
             let writer = Arc::clone(&self.writer);
             self.thread = Some(thread::Builder::new().name("write".into()).spawn(move || writer.run())?);
         }
@@ -91,9 +109,13 @@ impl StreamFile {
 
 impl Write for StreamFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.check()?;
         let rest = self.tail.push(bytes);
-        if self.tail.is_full() {
-            self.hand_over(false)?;
+        if self.tail.is_full()
+            && let Err(error) = self.hand_over(false)
+        {
+            self.failed = Some((error.kind(), error.to_string()));
+            return Err(error);
         }
         Ok(bytes.len() - rest.len())
     }
@@ -139,6 +161,10 @@ mod tests {
             let written = (0..chunks).try_for_each(|_| file.write_all(&vec![0; 4 << 20]));
             let ended = written.and_then(|()| file.write_all(b"x")).and_then(|()| file.finish());
             assert_eq!(ended.expect_err("the device is full").kind(), io::ErrorKind::StorageFull, "{chunks}");
+        }
+        let mut file = StreamFile::new(File::open("/dev/null").expect("open"), 1 << 40);
+        for _ in 0..3 {
+            assert!(file.write_all(&vec![0; 5 << 20]).is_err(), "there is no room for it, now and later");
         }
     }
 }

@@ -101,12 +101,17 @@ impl Writer {
         while queue.unwritten.len() >= MOST && queue.failed.is_none() {
             queue = self.wait(queue);
         }
-        queue.check()?;
         queue.handed_over += 1;
         let number = queue.handed_over;
+        // After a failure too, so that what was put can be read as long as the store is open.
         queue.unwritten.push_back(Arc::new(Unwritten { number, pack, output: output.clone(), chunk, last }));
         self.changed.notify_all();
-        Ok(())
+        queue.check()
+    }
+
+    /// Whether a write has failed, so that nothing more is written.
+    pub(crate) fn check(&self) -> io::Result<()> {
+        lock(&self.queue).check()
     }
 
     /// Waits until everything that was handed over so far is written.
@@ -152,5 +157,32 @@ impl Unwritten {
             self.output.file.set_len(self.chunk.end())?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_not_be_written_is_not_forgotten() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let path = directory.path().join("file");
+        File::create_new(&path).expect("create");
+        let output = Output { file: Arc::new(File::open(&path).expect("open for reading only")), direct: None };
+        let writer = Writer::default();
+        std::thread::scope(|scope| {
+            scope.spawn(|| writer.run());
+            for (number, wanted) in [(0, true), (1, false)] {
+                let mut chunk = writer.chunk(number);
+                chunk.push(&[7]);
+                assert_eq!(writer.hand_over(1, &output, chunk, false).is_ok(), wanted);
+                assert!(writer.drain().is_err() && writer.check().is_err());
+            }
+            writer.stop();
+        });
+        let mut bytes = [0; 2];
+        writer.unwritten(1).iter().for_each(|unwritten| unwritten.chunk.overlay(0, &mut bytes));
+        assert_eq!(bytes, [7, 7]);
     }
 }
