@@ -34,6 +34,9 @@ pub(crate) enum Failure {
     /// The output is there already and its name was not the user's choice.
     #[error("{} exists already", path.display())]
     Exists { path: PathBuf },
+    /// A directory is to be written where something is.
+    #[error("{} exists already, and is no empty directory", path.display())]
+    NotEmpty { path: PathBuf },
     /// No name to write to.
     #[error("the URL has no name")]
     NoName,

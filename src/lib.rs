@@ -9,7 +9,9 @@ mod command;
 mod config;
 mod failure;
 mod home;
+mod interrupt;
 mod output;
+mod output_file;
 mod pins;
 mod progress;
 mod report;
@@ -35,6 +37,8 @@ pub fn run() -> ExitCode {
     tracing_subscriber::fmt()
         .with_max_level(level)
         .with_writer(std::io::stderr)
+        // Else a standard error that is full or closed ends the program.
+        .log_internal_errors(false)
         .with_ansi(false)
         .without_time()
         .with_target(false)

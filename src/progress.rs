@@ -1,7 +1,7 @@
 //! Progress on standard error, only at a terminal, and only when something takes a while.
 
 use std::{
-    io::IsTerminal as _,
+    io::{IsTerminal as _, Write as _},
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -64,16 +64,21 @@ impl Drop for Progress {
     }
 }
 
+/// Writes a line to standard error. When nobody can hear it, the exit code still says how it ended.
+pub(crate) fn say(line: std::fmt::Arguments<'_>) {
+    if let Err(error) = writeln!(std::io::stderr(), "{line}") {
+        tracing::debug!(%error, "standard error cannot be written to");
+    }
+}
+
 /// A warning on standard error, for people and logs.
-#[expect(clippy::print_stderr, reason = "this is where the program speaks")]
 pub(crate) fn warn(text: &str) {
-    eprintln!("offs: {}", text.replace(char::is_control, "?"));
+    say(format_args!("offs: {}", text.replace(char::is_control, "?")));
 }
 
 /// A remark on standard error, for people at a terminal.
-#[expect(clippy::print_stderr, reason = "this is where the program speaks")]
 pub(crate) fn remark(text: &str) {
     if std::io::stderr().is_terminal() {
-        eprintln!("offs: {text}");
+        say(format_args!("offs: {text}"));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{error::Error as _, io, process::ExitCode};
 
-use crate::failure::Failure;
+use crate::{failure::Failure, progress::say};
 
 const FAILED: u8 = 1;
 const USAGE: u8 = 2;
@@ -19,18 +19,17 @@ pub(crate) fn end(result: Result<(), Failure>) -> ExitCode {
 }
 
 /// Prints a failure, its causes and what to do next.
-#[expect(clippy::print_stderr, reason = "this is where the program speaks")]
 pub(crate) fn tell(failure: &Failure) {
     // The terminal must not be told what to do by a name inside a URL or a directory.
     let plain = |text: String| text.replace(|c: char| c.is_control() && c != '\n', "?");
-    eprintln!("offs: {}", plain(failure.to_string()));
+    say(format_args!("offs: {}", plain(failure.to_string())));
     let mut cause = failure.source();
     while let Some(error) = cause {
-        eprintln!("  caused by: {}", plain(error.to_string()));
+        say(format_args!("  caused by: {}", plain(error.to_string())));
         cause = error.source();
     }
     if let Some(hint) = hint(failure) {
-        eprintln!("  hint: {hint}");
+        say(format_args!("  hint: {hint}"));
     }
 }
 
@@ -61,6 +60,7 @@ pub(crate) fn code(failure: &Failure) -> u8 {
         | Failure::Config { .. }
         | Failure::NoHome
         | Failure::Exists { .. }
+        | Failure::NotEmpty { .. }
         | Failure::Range { .. }
         | Failure::Kind
         | Failure::Changed { .. }
@@ -127,6 +127,13 @@ fn hint(failure: &Failure) -> Option<&'static str> {
         }
         Failure::File(offs::Error::NoRoot { .. }) => Some("the file was never stored here, or its blocks were dropped"),
         Failure::File(offs::Error::Root { .. }) => Some("check that the whole URL was copied"),
+        Failure::NotEmpty { .. } => Some("a directory replaces nothing: say with -o a name that is free"),
+        Failure::Url { source: offs::OffUrlError::Reference(_) | offs::OffUrlError::Missing(_), .. } => {
+            Some("check that the whole URL was copied")
+        }
+        Failure::Url { source: offs::OffUrlError::Path, .. } => {
+            Some("write a space in a path as %20, and other signs likewise")
+        }
         Failure::Exists { .. } | Failure::NoName => Some("say with -o where to write it"),
         Failure::UrlsLost { .. } => Some("pin again what you want to keep, then run `offs gc --accept-lost-urls`"),
         Failure::Pin { .. } => Some("nothing was dropped; heal it with `offs verify --heal`, or unpin it"),

@@ -247,3 +247,25 @@ pub(crate) fn count(file: &FileReader<'_>) -> Result<HashMap<&'static str, u64>,
     })?;
     Ok(counts)
 }
+
+/// Removes a half-restored tree, as far as that can be done.
+pub(crate) fn remove_tree(path: &Path) {
+    make_removable(path);
+    if let Err(error) = fs::remove_dir_all(path) {
+        tracing::debug!(%error, "a half-restored tree stays");
+    }
+}
+
+/// A half-restored tree may have directories that even we may not write; their removal needs that.
+pub(crate) fn make_removable(path: &Path) {
+    let Ok(entries) = fs::read_dir(path) else { return };
+    for entry in entries.flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            let mode = Permissions::from_mode(0o700);
+            if let Err(error) = fs::set_permissions(entry.path(), mode) {
+                tracing::debug!(%error, "cannot make a directory removable");
+            }
+            make_removable(&entry.path());
+        }
+    }
+}

@@ -34,6 +34,8 @@ struct Tree<'a> {
     small: BufWriter<File>,
     progress: &'a Progress,
     done: u64,
+    /// Device and number of the home directory.
+    own: (u64, u64),
 }
 
 /// Stores a directory and returns the reference of its directory object.
@@ -42,6 +44,10 @@ pub(crate) fn store(home: &Home, top: &Path, options: &PutOptions) -> Result<Sto
         let file = tempfile::tempfile_in(home.path());
         file.map(BufWriter::new).map_err(|source| Failure::io("create a temporary file in", home.path(), source))
     };
+    let own = fs::metadata(home.path()).map_err(|source| Failure::io("read", home.path(), source))?;
+    if fs::metadata(top).is_ok_and(|top| (top.dev(), top.ino()) == (own.dev(), own.ino())) {
+        return Err(Failure::Usage { what: "the home of a store cannot be put into itself" });
+    }
     let progress = Progress::new(&top.display().to_string(), None);
     let mut tree = Tree {
         home,
@@ -53,6 +59,7 @@ pub(crate) fn store(home: &Home, top: &Path, options: &PutOptions) -> Result<Sto
         small: temporary()?,
         progress: &progress,
         done: 0,
+        own: (own.dev(), own.ino()),
     };
     tree.directory(top, &[])?;
     let packed = tree.pack()?;
@@ -68,6 +75,11 @@ impl Tree<'_> {
     fn directory(&mut self, path: &Path, inside: &[u8]) -> Result<(), Failure> {
         let failed = |source| Failure::io("read", path, source);
         let metadata = fs::metadata(path).map_err(failed)?;
+        if (metadata.dev(), metadata.ino()) == self.own {
+            // It has the keys of everything, and grows by what is put.
+            warn(&format!("{} is the home of this store, and was left out", path.display()));
+            return Ok(());
+        }
         self.entry(&metadata, inside.to_vec(), Node::Directory, path)?;
         let mut names: Vec<_> = fs::read_dir(path)
             .map_err(failed)?

@@ -4,7 +4,7 @@ use std::{
     io::Read,
     num::NonZeroUsize,
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Condvar, Mutex, MutexGuard, PoisonError,
         mpsc::{Receiver, Sender, SyncSender, channel, sync_channel},
     },
     thread,
@@ -82,7 +82,8 @@ pub fn put(
         first
     } else {
         Content::pad(&mut first, &randomizers);
-        let pipeline = Pipeline { store, parameters, key: key.as_ref(), randomizers: &randomizers };
+        let pipeline =
+            Pipeline { store, parameters, key: key.as_ref(), randomizers: &randomizers, offered: Condvar::new() };
         pipeline.run(options.workers, first, &mut content)?
     };
     let root = Root {
@@ -154,6 +155,8 @@ struct Pipeline<'a, 'store> {
     parameters: &'a Parameters,
     key: Option<&'a Key>,
     randomizers: &'a Mutex<Randomizers<'store>>,
+    /// Told when a stripe is finished and its blocks are offered.
+    offered: Condvar,
 }
 
 impl Pipeline<'_, '_> {
@@ -237,7 +240,12 @@ impl Pipeline<'_, '_> {
         loop {
             let Ok(mut job) = lock(jobs).recv() else { return };
             let mut stored = Vec::with_capacity(job.stripe.tuples());
-            let draws = lock(self.randomizers).draw(job.stripe.tuples(), self.parameters);
+            let mut randomizers = lock(self.randomizers);
+            while randomizers.must_wait() {
+                randomizers = self.offered.wait(randomizers).unwrap_or_else(PoisonError::into_inner);
+            }
+            let draws = randomizers.draw(job.stripe.tuples(), self.parameters);
+            drop(randomizers);
             let done = draws.and_then(|draws| {
                 let mut draws = draws.into_iter();
                 let mut next =
@@ -250,6 +258,7 @@ impl Pipeline<'_, '_> {
                 job.run(self.parameters, self.key, coder.as_mut(), &mut next, &mut put)
             });
             lock(self.randomizers).offer(stored);
+            self.offered.notify_all();
             // If nobody listens any more, the put has failed and has its error already.
             if to_us.send(done.map(|tuples| (job.stripe, tuples, job.blocks))).is_err() {
                 return;

@@ -23,19 +23,31 @@ pub(crate) enum Draw {
 pub struct Randomizers<'a> {
     sampler: Option<Box<dyn Sampler + 'a>>,
     own: VecDeque<Score>,
+    /// Stripes for which were drawn and that offered nothing yet.
+    in_work: usize,
     dice: Box<dyn Dice>,
 }
+
+/// Most stripes in work when the store has nothing to draw: more would only mean more fresh blocks, because the
+/// stripes that are finished could not keep up.
+const IN_WORK_WHEN_DRY: usize = 4;
 
 impl<'a> Randomizers<'a> {
     /// Randomizers for one file.
     pub fn new(store: &'a dyn BlockStore, parameters: &Parameters, mut dice: Box<dyn Dice>) -> Self {
         let order = dice.order(parameters.algorithm);
         let sampler = order.map(|seed| store.sampler(parameters.algorithm, seed));
-        Self { sampler, own: VecDeque::new(), dice }
+        Self { sampler, own: VecDeque::new(), in_work: 0, dice }
     }
 
-    /// Chooses for `tuples` tuples of one stripe.
+    /// Whether the next stripe had better wait until another has offered its blocks.
+    pub(crate) fn must_wait(&self) -> bool {
+        self.sampler.is_none() && self.dice.reuse() && self.in_work >= IN_WORK_WHEN_DRY
+    }
+
+    /// Chooses for `tuples` tuples of one stripe. [`Randomizers::offer`] must follow, whatever becomes of it.
     pub(crate) fn draw(&mut self, tuples: usize, parameters: &Parameters) -> Result<Vec<Draw>> {
+        self.in_work += 1;
         let mut draws = Vec::with_capacity(tuples * usize::from(parameters.tuple - 1));
         for _ in 0..tuples {
             for place in 1..parameters.tuple {
@@ -61,6 +73,7 @@ impl<'a> Randomizers<'a> {
     pub(crate) fn offer(&mut self, stored: impl IntoIterator<Item = Score>) {
         /// Enough for the stripes in flight; more would only be memory.
         const MOST: usize = 65_536;
+        self.in_work -= 1;
         if self.dice.reuse() {
             let room = MOST.saturating_sub(self.own.len());
             self.own.extend(stored.into_iter().take(room));

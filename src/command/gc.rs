@@ -1,9 +1,9 @@
 //! `offs gc`
 
-use cas::{BlockStore as _, Goal};
+use cas::{BlockStore as _, GcReport, Goal};
 use serde_json::json;
 
-use crate::{arguments::Gc, failure::Failure, home::Home, output, size::Size, url_database::Operation};
+use crate::{arguments::Gc, failure::Failure, home::Home, output, progress::warn, size::Size, url_database::Operation};
 
 /// A URL that is not pinned and whose root is gone cannot be opened here any more, so it is no longer listed.
 fn forget_dropped(home: &Home) -> Result<(), Failure> {
@@ -16,6 +16,17 @@ fn forget_dropped(home: &Home) -> Result<(), Failure> {
     if dropped.is_empty() { Ok(()) } else { home.urls().append(Operation::Forget, &dropped) }
 }
 
+fn collect(home: &Home, goal: Goal) -> Result<GcReport, Failure> {
+    home.store.collect(&home.pins(), goal).map_err(|error| match error {
+        // What we said ourselves comes back inside the store's error: say it once.
+        cas::Error::Reachable(source) => match source.downcast::<Failure>() {
+            Ok(failure) => *failure,
+            Err(source) => cas::Error::Reachable(source).into(),
+        },
+        other => other.into(),
+    })
+}
+
 pub(crate) fn run(home: &Home, arguments: &Gc) -> Result<(), Failure> {
     if home.urls().lost() {
         if !arguments.accept_lost_urls {
@@ -24,14 +35,20 @@ pub(crate) fn run(home: &Home, arguments: &Gc) -> Result<(), Failure> {
         home.urls().accept_lost()?;
     }
     let goal = arguments.to.map_or(Goal::Unreachable, |Size(bytes)| Goal::AtMost(bytes));
-    let report = home.store.collect(&home.pins(), goal).map_err(|error| match error {
-        // What we said ourselves comes back inside the store's error: say it once.
-        cas::Error::Reachable(source) => match source.downcast::<Failure>() {
-            Ok(failure) => *failure,
-            Err(source) => cas::Error::Reachable(source).into(),
-        },
-        other => other.into(),
-    })?;
+    let mut report = collect(home, goal)?;
+    // What one collection moved, the next can drop.
+    while let Goal::AtMost(most) = goal
+        && report.bytes_after > most
+    {
+        let next = collect(home, goal)?;
+        report.dropped += next.dropped;
+        report.packs_removed += next.packs_removed;
+        report.kept = next.kept;
+        if next.bytes_after >= report.bytes_after {
+            break;
+        }
+        report.bytes_after = next.bytes_after;
+    }
     forget_dropped(home)?;
     if arguments.json {
         return output::json(&json!({
@@ -48,5 +65,12 @@ pub(crate) fn run(home: &Home, arguments: &Gc) -> Result<(), Failure> {
         report.packs_removed,
         Size(report.bytes_before),
         Size(report.bytes_after)
-    ))
+    ))?;
+    match goal {
+        Goal::AtMost(most) if report.bytes_after > most => {
+            warn("it has more than was asked for: what is left is pinned, or too little of each pack can go");
+            Ok(())
+        }
+        _ => Ok(()),
+    }
 }

@@ -1,7 +1,7 @@
 //! `offs get`
 
 use std::{
-    fs,
+    fs::{self, OpenOptions},
     io::{self, Write as _},
     ops::Range,
     path::{Path, PathBuf},
@@ -15,6 +15,8 @@ use crate::{
     command::parse_url,
     failure::Failure,
     home::Home,
+    interrupt::Unfinished,
+    output_file::{OutputFile, is_stream},
     progress::Progress,
     restore,
 };
@@ -73,6 +75,9 @@ pub(crate) fn open<'a>(store: &'a dyn cas::BlockStore, url: &OffUrl) -> Result<F
 
 /// Writes the bytes `part` of a stored file; `whole` when they are all of it, so that its hash can be checked.
 fn get_file(url: &OffUrl, file: &FileReader<'_>, part: Range<u64>, whole: bool, get: &Get) -> Result<(), Failure> {
+    if get.range.is_some() && get.output.is_none() {
+        return Err(Failure::Usage { what: "--range needs -o: a part must not stand under the name of the whole" });
+    }
     let range = match get.range {
         Some(range) => within(range, &part)?,
         None => part.clone(),
@@ -92,36 +97,26 @@ fn get_file(url: &OffUrl, file: &FileReader<'_>, part: Range<u64>, whole: bool, 
         copy(&mut out)?;
         return out.flush().map_err(Failure::Output);
     };
-    // It gets its name only when it is complete and verified.
-    let directory = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let failed = |source| Failure::io("write", &target, source);
-    let mut builder = tempfile::Builder::new();
-    let partial = builder.prefix(".offs-").suffix(".partial").tempfile_in(directory).map_err(failed)?;
-    let written = partial.as_file().try_clone().map_err(failed)?;
-    let mut out = StreamFile::new(written, length);
-    copy(&mut out).map_err(|error| match error {
-        offs::Error::Write(source) => failed(source),
-        other => other.into(),
-    })?;
-    out.finish().and_then(|()| partial.as_file().sync_data()).map_err(failed)?;
-    let mode: fs::Permissions = std::os::unix::fs::PermissionsExt::from_mode(0o666 & !umask());
-    partial.as_file().set_permissions(mode).map_err(failed)?;
-    if get.output.is_some() {
-        partial.persist(&target).map_err(|error| failed(error.error))?;
-    } else {
-        partial.persist_noclobber(&target).map_err(|error| match error.error.kind() {
-            io::ErrorKind::AlreadyExists => Failure::Exists { path: target.clone() },
-            _ => failed(error.error),
-        })?;
+    let copied = |copied: Result<(), offs::Error>| {
+        copied.map_err(|error| match error {
+            offs::Error::Write(source) => failed(source),
+            other => other.into(),
+        })
+    };
+    if get.output.is_some() && is_stream(&target) {
+        let mut out = OpenOptions::new().write(true).open(&target).map_err(failed)?;
+        return copied(copy(&mut out));
     }
-    Ok(())
-}
-
-/// The process's umask; there is no way to read it but to set it, and nothing else runs yet.
-fn umask() -> u32 {
-    let current = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
-    rustix::process::umask(current);
-    current.as_raw_mode()
+    // It gets its name only when it is complete and verified.
+    let output = OutputFile::create(&target).map_err(failed)?;
+    let mut out = StreamFile::new(output.file().try_clone().map_err(failed)?, length);
+    copied(copy(&mut out))?;
+    out.finish().map_err(failed)?;
+    output.finish(get.output.is_some()).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => Failure::Exists { path: target.clone() },
+        _ => failed(error),
+    })
 }
 
 fn within(range: ByteRange, part: &Range<u64>) -> Result<Range<u64>, Failure> {
@@ -156,29 +151,16 @@ fn get_directory(home: &Home, url: &OffUrl, file: &FileReader<'_>, get: &Get) ->
     match fs::remove_dir(&target) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(_) => return Err(Failure::Exists { path: target }),
+        Err(_) => return Err(Failure::NotEmpty { path: target }),
     }
     let parent = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut builder = tempfile::Builder::new();
     let partial = builder.prefix(".offs-").suffix(".partial").tempdir_in(parent).map_err(failed)?;
+    let _unfinished = Unfinished::new(partial.path());
     let progress = Progress::new(&target.to_string_lossy(), None);
     let inside = partial.path().join("tree");
     let restored = restore::restore(home.store.as_ref(), file, &inside, &progress);
-    let finish = restored.inspect_err(|_| make_removable(&inside))?;
+    let finish = restored.inspect_err(|_| restore::make_removable(&inside))?;
     fs::rename(&inside, &target).map_err(failed)?;
     finish.apply(&target)
-}
-
-/// A half-restored tree may have directories that even we may not write; their removal needs that.
-fn make_removable(path: &Path) {
-    let Ok(entries) = fs::read_dir(path) else { return };
-    for entry in entries.flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
-            if let Err(error) = fs::set_permissions(entry.path(), mode) {
-                tracing::debug!(%error, "cannot make a directory removable");
-            }
-            make_removable(&entry.path());
-        }
-    }
 }

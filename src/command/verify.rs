@@ -122,19 +122,26 @@ fn judge(home: &Home, urls: Vec<OffUrl>, heal: bool) -> Result<Vec<Verdict>, Fai
     let store = home.store.as_ref();
     let mut verdicts = Vec::new();
     for url in urls {
-        let mut verdict = Verdict { url, healed: 0, gone: Vec::new(), lost_stripes: 0, failure: None };
-        if heal {
+        let verdict = Verdict { url, healed: 0, gone: Vec::new(), lost_stripes: 0, failure: None };
+        verdicts.push(verdict);
+    }
+    // What one file gives back may be what another lacks, so they are gone over until nothing more comes back.
+    let mut again = heal;
+    while std::mem::take(&mut again) {
+        for verdict in &mut verdicts {
             match offs::heal(store, &verdict.url.reference) {
-                Ok(healed) => verdict.healed = healed.healed,
+                Ok(report) => {
+                    verdict.failure = None;
+                    verdict.healed += report.healed;
+                    again |= report.healed > 0;
+                }
                 Err(offs::Error::Store(error)) if !matches!(error, cas::Error::Damaged { .. }) => {
                     return Err(error.into());
                 }
                 Err(error) => verdict.failure = Some(error.into()),
             }
         }
-        verdicts.push(verdict);
     }
-    // One file's healing may have brought back what another lacked, so this comes after all of them.
     for verdict in &mut verdicts {
         if verdict.failure.is_some() {
             continue;
