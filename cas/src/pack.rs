@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     io::{self, IoSliceMut},
-    os::unix::fs::FileExt as _,
+    os::unix::fs::{FileExt as _, MetadataExt as _},
     path::{Path, PathBuf},
 };
 
@@ -70,7 +70,10 @@ pub(crate) fn read_table(file: &File, length: u64) -> io::Result<Option<(Trailer
 
 /// Gives back room that is set aside behind the end of a file.
 pub(crate) fn give_room_back(file: &File) -> io::Result<()> {
-    file.set_len(file.metadata()?.len())
+    let metadata = file.metadata()?;
+    // A page that is half full, and what the file system needs for itself, are no room.
+    let is_set_aside = metadata.blocks() * 512 > metadata.len() + (64 << 10);
+    if is_set_aside { file.set_len(metadata.len()) } else { Ok(()) }
 }
 
 /// Whether the disk cannot read something: for us that is damage, and not a failure.

@@ -210,10 +210,10 @@ fn recover_pack(
     let records = u32::try_from(entries.len()).unwrap_or(u32::MAX);
     let info = PackInfo { kind, state, records, end };
     let fresh = entries.partition_point(|entry| entry.offset < committed);
-    // From here on these count as committed, so they must be on stable storage: who wrote them may have died
-    // before that.
-    file.sync_data().map_err(Error::io("sync", &path))?;
-    if known.is_none() {
+    if known != Some(info) {
+        // From here on these count as committed, so they must be on stable storage: who wrote them may have died
+        // before that.
+        file.sync_data().map_err(Error::io("sync", &path))?;
         sync_directory(packs)?;
     }
     add_to_index(index, number, info, &entries[fresh..], &damaged)?;
