@@ -41,8 +41,12 @@ fn listen(mut signals: Signals) {
     for signal in signals.forever() {
         let unfinished = UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(path) = unfinished.as_deref() {
-            // The other threads go on until the process ends, so something may come in between.
-            while path.exists() {
+            // The other threads go on until the process ends, so something may come in between. But what cannot
+            // be removed must not keep the process from ending.
+            for _ in 0..100 {
+                if !path.exists() {
+                    break;
+                }
                 remove_tree(path);
             }
         }

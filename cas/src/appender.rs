@@ -64,14 +64,11 @@ impl OpenPack {
         if self.end + need <= self.room {
             return Ok(());
         }
-        let plenty = free(&self.output.file).is_some_and(|free| free >= ROOM + reserve);
+        let plenty = pack::free_beside(&self.path).is_some_and(|free| free >= ROOM + reserve);
         let step = if plenty { (self.end + ROOM).min(pack_size) } else { 0 };
         let most = step.max(self.end + need);
-        let set_aside = |to: u64| {
-            let here = self.output.set_room_aside(self.end, to);
-            here.map(|is_set| if is_set { to } else { u64::MAX }).map_err(Error::io("write", &self.path))
-        };
-        self.room = set_aside(most)?;
+        let is_set = self.output.set_room_aside(self.end, most).map_err(Error::io("write", &self.path))?;
+        self.room = if is_set { most } else { u64::MAX };
         Ok(())
     }
 
@@ -114,12 +111,6 @@ impl OpenPack {
         file.sync_data().map_err(Error::io("sync", &self.path))?;
         Ok(self.end + sealed.len() as u64)
     }
-}
-
-/// Bytes that are free on the disk of a file; `None` when it cannot be asked.
-fn free(file: &File) -> Option<u64> {
-    let state = rustix::fs::fstatvfs(file).ok()?;
-    Some(state.f_bavail.saturating_mul(state.f_frsize))
 }
 
 /// What a commit has to make durable of one pack.

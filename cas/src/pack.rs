@@ -68,6 +68,12 @@ pub(crate) fn read_table(file: &File, length: u64) -> io::Result<Option<(Trailer
     Ok(parse_table(&trailer, &table).map(|entries| (trailer, entries)))
 }
 
+/// Bytes that are free on the disk that a path lies on; `None` when it cannot be asked.
+pub(crate) fn free_beside(path: &Path) -> Option<u64> {
+    let state = rustix::fs::statvfs(path).ok()?;
+    Some(state.f_bavail.saturating_mul(state.f_frsize))
+}
+
 /// Gives back room that is set aside behind the end of a file.
 pub(crate) fn give_room_back(file: &File) -> io::Result<()> {
     let metadata = file.metadata()?;

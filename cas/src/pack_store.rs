@@ -429,10 +429,9 @@ impl Shared {
 
     /// Bytes that are free on the disk; `None` when it cannot be asked.
     fn free(&self) -> Option<u64> {
-        let state = rustix::fs::statvfs(&self.directory).ok()?;
         // What is set aside for packs is ours, too.
         let room = self.blocks.unused_room() + self.copies.unused_room();
-        Some(state.f_bavail.saturating_mul(state.f_frsize).saturating_add(room))
+        pack::free_beside(&self.directory).map(|free| free.saturating_add(room))
     }
 
     /// Whether so many bytes can be written and the reserve still be left.

@@ -120,11 +120,8 @@ fn hash_url(home: &Home, url: &OffUrl, damages: &mut Vec<Damage>) -> Result<(u64
 /// Follows URLs and finds out what is gone; with `heal`, brings back what can be brought back.
 fn judge(home: &Home, urls: Vec<OffUrl>, heal: bool) -> Result<Vec<Verdict>, Failure> {
     let store = home.store.as_ref();
-    let mut verdicts = Vec::new();
-    for url in urls {
-        let verdict = Verdict { url, healed: 0, gone: Vec::new(), lost_stripes: 0, failure: None };
-        verdicts.push(verdict);
-    }
+    let fresh = |url| Verdict { url, healed: 0, gone: Vec::new(), lost_stripes: 0, failure: None };
+    let mut verdicts: Vec<_> = urls.into_iter().map(fresh).collect();
     // What one file gives back may be what another lacks, so they are gone over until nothing more comes back.
     let mut again = heal;
     while std::mem::take(&mut again) {
