@@ -272,7 +272,7 @@ mod tests {
     }
 
     fn query(method: Method) -> Message {
-        Message::new(aa(), Body::Query(Query { id: NodeId::from_bytes(*A), want: None, method }))
+        Message::new(aa(), Body::Query(Query { id: NodeId::from_bytes(*A), want: None, method, padding: 0 }))
     }
 
     fn response(fill: impl FnOnce(&mut Response)) -> Message {
@@ -514,8 +514,8 @@ mod tests {
             requester in proptest::option::of(address()),
             read_only in any::<bool>(),
             body in prop_oneof![
-                (any::<[u8; 20]>(), want(), method())
-                    .prop_map(|(id, want, method)| Body::Query(Query { id: NodeId::from_bytes(id), want, method })),
+                (any::<[u8; 20]>(), want(), method(), 0..500_usize)
+                    .prop_map(|(id, want, method, padding)| Body::Query(Query { id: NodeId::from_bytes(id), want, method, padding })),
                 any_response().prop_map(|response| Body::Response(Box::new(response))),
                 (any::<i64>(), "[a-z ]{0,30}").prop_map(|(code, text)| Body::Error(ErrorReply { code, text })),
             ],
@@ -534,8 +534,8 @@ mod tests {
 
         #[test]
         fn no_change_of_a_message_causes_a_panic(
-            body in (any::<[u8; 20]>(), want(), method())
-                .prop_map(|(id, want, method)| Body::Query(Query { id: NodeId::from_bytes(id), want, method })),
+            body in (any::<[u8; 20]>(), want(), method(), 0..500_usize)
+                .prop_map(|(id, want, method, padding)| Body::Query(Query { id: NodeId::from_bytes(id), want, method, padding })),
             at in any::<proptest::sample::Index>(),
             byte in any::<u8>(),
         ) {

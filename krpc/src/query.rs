@@ -17,6 +17,9 @@ pub struct Query {
     pub want: Option<Want>,
     /// What is asked.
     pub method: Method,
+    /// Bytes that mean nothing: an address that has not shown that it receives what is sent gets an answer of at most
+    /// three times its query, and who answers no queries has no other way to show it.
+    pub padding: usize,
 }
 
 /// Families of nodes.
@@ -125,6 +128,7 @@ struct Arguments<'a> {
     salt: Option<Field<'a>>,
     signature: Option<Field<'a>>,
     value: Option<Field<'a>>,
+    padding: usize,
 }
 
 type Refusal = (ErrorCode, &'static str);
@@ -139,7 +143,7 @@ impl Query {
         bencode::dictionary(arguments, &mut |key, field| found.take(key, field))
             .map_err(|_| wrong("the arguments are not a dictionary"))?;
         let id = NodeId::from_bytes(found.id.ok_or(wrong("no id of 20 bytes"))?);
-        Ok(Self { id, want: found.want, method: found.method(method)? })
+        Ok(Self { id, want: found.want, method: found.method(method)?, padding: found.padding })
     }
 
     pub(crate) fn write_arguments(&self, encoder: SingleItemEncoder<'_>) -> Result<(), bendy::encoding::Error> {
@@ -160,10 +164,14 @@ impl Query {
             if let Some(item) = signed {
                 bytes(&mut a, b"k", &item.key)?;
             }
-            match method {
-                Method::GetPeers { no_seed: true, .. } => a.emit_pair(b"noseed", 1)?,
-                Method::AnnouncePeer { port, .. } => a.emit_pair(b"port", port)?,
-                _ => {}
+            if let Method::GetPeers { no_seed: true, .. } = method {
+                a.emit_pair(b"noseed", 1)?;
+            }
+            if self.padding > 0 {
+                bytes(&mut a, b"pad", &vec![0; self.padding])?;
+            }
+            if let Method::AnnouncePeer { port, .. } = method {
+                a.emit_pair(b"port", port)?;
             }
             if let Some(item) = signed.filter(|item| !item.salt.is_empty()) {
                 bytes(&mut a, b"salt", &item.salt)?;
@@ -232,6 +240,7 @@ impl<'a> Arguments<'a> {
             b"salt" => self.salt = Some(field),
             b"sig" => self.signature = Some(field),
             b"v" => self.value = Some(field),
+            b"pad" => self.padding = field.bytes().map_or(0, <[u8]>::len),
             _ => {}
         }
     }

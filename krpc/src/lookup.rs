@@ -1,0 +1,314 @@
+//! Looking for the nodes nearest to a target, in one family (BEP 5; Kademlia, section 2.3).
+//!
+//! The lookup says whom to ask next and is told what came of it. It knows no packets and no clock.
+
+use std::{collections::HashSet, net::SocketAddr};
+
+use crate::{
+    Contact, Distance, NodeId, Target,
+    bucket::same_network,
+    routing_table::K,
+    secure_id::{is_bogon, is_secure},
+};
+
+/// Queries that are out at once, not counting those that are late.
+const WIDTH: usize = 5;
+
+/// Candidates that are kept: the nearest.
+const MOST_CANDIDATES: usize = 128;
+
+/// Nodes that are taken from one answer: the nearest. Eight is what an answer should have.
+const MOST_OF_AN_ANSWER: usize = 16;
+
+/// What has become of a candidate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    New,
+    /// It was asked, and its answer is not late yet.
+    Asked,
+    /// It was asked, and its answer is late.
+    Late,
+    Answered,
+    Failed,
+}
+
+#[derive(Clone, Debug)]
+struct Candidate {
+    contact: Contact,
+    distance: Distance,
+    state: State,
+    /// What it wants to see before it stores something.
+    token: Option<Vec<u8>>,
+    /// How many answers led here.
+    depth: u32,
+    /// Whether it counts as one of the nearest: not if its id does not go with its address (BEP 42).
+    counts: bool,
+}
+
+/// A lookup.
+pub(crate) struct Lookup {
+    target: Target,
+    own: NodeId,
+    /// Sorted by distance.
+    candidates: Vec<Candidate>,
+    /// Addresses without an id: where to begin when no node is known.
+    doors: Vec<(SocketAddr, State)>,
+    /// In a public network an IP has one place, and a network two among the nearest.
+    distinct: bool,
+    known: HashSet<SocketAddr>,
+}
+
+impl Lookup {
+    pub(crate) fn new(target: Target, own: NodeId, distinct: bool) -> Self {
+        Self { target, own, candidates: Vec::new(), doors: Vec::new(), distinct, known: HashSet::new() }
+    }
+
+    pub(crate) const fn target(&self) -> &Target {
+        &self.target
+    }
+
+    fn key(&self, address: SocketAddr) -> SocketAddr {
+        if self.distinct { SocketAddr::new(address.ip(), 0) } else { address }
+    }
+
+    /// Adds an address whose id is not known.
+    pub(crate) fn add_door(&mut self, address: SocketAddr) {
+        if !self.doors.iter().any(|(other, _)| *other == address) {
+            self.doors.push((address, State::New));
+        }
+    }
+
+    /// Adds nodes that somebody named who is `depth` answers away.
+    pub(crate) fn add(&mut self, contacts: &[Contact], depth: u32) {
+        let mut nearest: Vec<_> = contacts.iter().map(|contact| (contact.id.distance(&self.target), *contact)).collect();
+        nearest.sort_by_key(|(distance, _)| *distance);
+        for (distance, contact) in nearest.into_iter().take(MOST_OF_AN_ANSWER) {
+            self.add_one(contact, distance, depth);
+        }
+        let mut at = self.candidates.len();
+        while self.candidates.len() > MOST_CANDIDATES && at > 0 {
+            at -= 1;
+            if self.candidates[at].state == State::New {
+                self.candidates.remove(at);
+            }
+        }
+    }
+
+    fn add_one(&mut self, contact: Contact, distance: Distance, depth: u32) {
+        let ip = contact.address.ip();
+        if contact.id == self.own || (self.distinct && is_bogon(ip)) {
+            return;
+        }
+        let counts = !self.distinct || is_secure(&contact.id, ip);
+        if self.distinct {
+            let neighbours = self.candidates.iter().filter(|other| same_network(other.contact.address.ip(), ip));
+            if neighbours.count() >= 2 {
+                return;
+            }
+        }
+        let at = self.candidates.partition_point(|other| other.distance < distance);
+        // Somebody else with this id: whoever named it first may lie, so both are asked.
+        if !self.known.insert(self.key(contact.address)) {
+            return;
+        }
+        self.candidates
+            .insert(at, Candidate { contact, distance, state: State::New, token: None, depth, counts });
+    }
+
+    /// Whom to ask next; `None` when enough are asked at the moment, or the lookup is done.
+    pub(crate) fn next(&mut self) -> Option<(SocketAddr, Option<NodeId>)> {
+        let asked = |state: &State| *state == State::Asked;
+        let out = self.candidates.iter().map(|candidate| &candidate.state).filter(|state| asked(state)).count()
+            + self.doors.iter().map(|(_, state)| state).filter(|state| asked(state)).count();
+        if out >= WIDTH {
+            return None;
+        }
+        let window = self.window();
+        if let Some(candidate) = self.candidates[..window].iter_mut().find(|candidate| candidate.state == State::New) {
+            candidate.state = State::Asked;
+            return Some((candidate.contact.address, Some(candidate.contact.id)));
+        }
+        // Doors are knocked at as long as too few nodes are known.
+        if self.candidates.iter().filter(|candidate| candidate.state == State::Answered).count() >= K {
+            return None;
+        }
+        let door = self.doors.iter_mut().find(|(_, state)| *state == State::New)?;
+        door.1 = State::Asked;
+        Some((door.0, None))
+    }
+
+    /// How many candidates lie before the end of the K nearest that have not failed and count.
+    fn window(&self) -> usize {
+        let mut counted = 0;
+        for (at, candidate) in self.candidates.iter().enumerate() {
+            if counted == K {
+                return at;
+            }
+            counted += usize::from(candidate.state != State::Failed && candidate.counts);
+        }
+        self.candidates.len()
+    }
+
+    /// Whether an answer of this address could still change the result.
+    pub(crate) fn needs(&self, address: &SocketAddr) -> bool {
+        let open = |state: State| matches!(state, State::Asked | State::Late);
+        self.candidates[..self.window()]
+            .iter()
+            .any(|candidate| candidate.contact.address == *address && open(candidate.state))
+            || self.doors.iter().any(|(door, state)| door == address && open(*state))
+    }
+
+    /// Whether the K nearest have answered.
+    pub(crate) fn is_done(&self) -> bool {
+        let settled = |state: State| matches!(state, State::Answered | State::Failed);
+        let window = &self.candidates[..self.window()];
+        let enough = window.iter().filter(|candidate| candidate.state == State::Answered).count() >= K;
+        window.iter().all(|candidate| settled(candidate.state))
+            && (enough || self.doors.iter().all(|(_, state)| settled(*state)))
+    }
+
+    fn set(&mut self, address: &SocketAddr, to: State) -> Option<&mut Candidate> {
+        if let Some((_, state)) = self.doors.iter_mut().find(|(door, _)| door == address) {
+            *state = to;
+        }
+        let candidate = self.candidates.iter_mut().find(|candidate| candidate.contact.address == *address)?;
+        candidate.state = to;
+        Some(candidate)
+    }
+
+    /// Notes that an answer is late.
+    pub(crate) fn late(&mut self, address: &SocketAddr) {
+        self.set(address, State::Late);
+    }
+
+    /// Notes that no answer will come, or a wrong one came.
+    pub(crate) fn failed(&mut self, address: &SocketAddr) {
+        self.set(address, State::Failed);
+    }
+
+    /// Notes an answer; returns how many answers led to it.
+    pub(crate) fn answered(&mut self, contact: Contact, token: Option<Vec<u8>>) -> u32 {
+        if self.doors.iter().any(|(door, _)| *door == contact.address) {
+            self.add(&[contact], 0);
+        }
+        let Some(candidate) = self.set(&contact.address, State::Answered) else { return 0 };
+        candidate.token = token;
+        candidate.depth
+    }
+
+    /// The nearest nodes that answered, with their tokens and how many answers led to each.
+    pub(crate) fn nearest(&self) -> impl Iterator<Item = (Contact, Option<&[u8]>, u32)> {
+        self.candidates
+            .iter()
+            .filter(|candidate| candidate.state == State::Answered && candidate.counts)
+            .take(K)
+            .map(|candidate| (candidate.contact, candidate.token.as_deref(), candidate.depth))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TARGET: Target = Target::from_bytes([0; 20]);
+
+    fn contact(number: u8) -> Contact {
+        let mut id = [0; 20];
+        id[0] = number;
+        Contact { id: NodeId::from_bytes(id), address: SocketAddr::from(([127, 0, 0, 1], u16::from(number) + 1)) }
+    }
+
+    fn lookup(numbers: impl IntoIterator<Item = u8>) -> Lookup {
+        let mut lookup = Lookup::new(TARGET, NodeId::from_bytes([0xff; 20]), false);
+        lookup.add(&numbers.into_iter().map(contact).collect::<Vec<_>>(), 0);
+        lookup
+    }
+
+    fn asked(lookup: &mut Lookup) -> Vec<u16> {
+        std::iter::from_fn(|| lookup.next()).map(|(address, _)| address.port() - 1).collect()
+    }
+
+    fn nearest(lookup: &Lookup) -> Vec<u16> {
+        lookup.nearest().map(|(contact, ..)| contact.address.port() - 1).collect()
+    }
+
+    #[test]
+    fn the_nearest_are_asked_until_they_have_answered() {
+        let mut lookup = lookup([50, 40, 30, 20, 10, 60]);
+        assert_eq!(asked(&mut lookup), [10, 20, 30, 40, 50]);
+        assert_eq!(lookup.answered(contact(10), Some(b"t".to_vec())), 0);
+        lookup.add(&[contact(1), contact(10)], 1);
+        assert_eq!(asked(&mut lookup), [1]);
+        lookup.late(&contact(20).address);
+        assert_eq!(asked(&mut lookup), [60], "a late one no longer keeps others from being asked");
+        assert_eq!(lookup.answered(contact(1), None), 1);
+        for number in [30, 40, 50, 60] {
+            lookup.answered(contact(number), None);
+        }
+        assert!(!lookup.is_done() && lookup.needs(&contact(20).address));
+        lookup.failed(&contact(20).address);
+        assert!(lookup.is_done());
+        assert_eq!(nearest(&lookup), [1, 10, 30, 40, 50, 60]);
+        assert_eq!(lookup.nearest().nth(1).and_then(|(_, token, _)| token), Some(&b"t"[..]));
+    }
+
+    #[test]
+    fn farther_ones_are_asked_only_in_place_of_failed_ones() {
+        let mut lookup = lookup(1..=16);
+        let mut order = Vec::new();
+        while let Some((address, _)) = lookup.next() {
+            let number = u8::try_from(address.port() - 1).expect("small");
+            order.push(number);
+            if number == 3 {
+                lookup.failed(&address);
+            } else {
+                lookup.answered(contact(number), None);
+            }
+        }
+        assert_eq!(order, [1, 2, 3, 4, 5, 6, 7, 8, 9]);
+        assert!(lookup.is_done());
+        assert!(!lookup.needs(&contact(12).address));
+    }
+
+    #[test]
+    fn an_answer_adds_few_candidates_and_all_answers_not_many() {
+        let mut lookup = lookup(0..=254);
+        assert_eq!(lookup.candidates.len(), MOST_OF_AN_ANSWER);
+        for number in 0..=254 {
+            lookup.add(&[contact(number)], 1);
+        }
+        assert_eq!(lookup.candidates.len(), MOST_CANDIDATES);
+        assert_eq!(lookup.candidates.last().expect("some").contact, contact(127));
+    }
+
+    #[test]
+    fn doors_are_knocked_at_when_nobody_is_known() {
+        let mut lookup = lookup([]);
+        assert!(lookup.is_done(), "with nobody to ask there is nothing to do");
+        lookup.add_door(contact(9).address);
+        assert!(!lookup.is_done());
+        assert_eq!(lookup.next(), Some((contact(9).address, None)));
+        assert!(lookup.needs(&contact(9).address));
+        lookup.answered(contact(9), None);
+        assert_eq!(nearest(&lookup), [9]);
+        assert!(lookup.is_done());
+    }
+
+    #[test]
+    fn in_public_ids_must_go_with_addresses() {
+        let mut lookup = Lookup::new(TARGET, NodeId::from_bytes([0xff; 20]), true);
+        let public = |number: u8, address: [u8; 4]| Contact { address: SocketAddr::from((address, 1)), ..contact(number) };
+        let secure = |address: [u8; 4]| Contact {
+            id: crate::secure_id(address.into(), [3; 20]),
+            address: SocketAddr::from((address, 1)),
+        };
+        lookup.add(&[public(1, [8, 8, 8, 8]), public(2, [10, 0, 0, 1]), secure([9, 9, 9, 9])], 0);
+        lookup.add(&[secure([9, 9, 9, 8]), secure([9, 9, 9, 7])], 0);
+        assert_eq!(lookup.candidates.len(), 3, "no bogon, and two of a network");
+        while let Some((address, id)) = lookup.next() {
+            lookup.answered(Contact { id: id.expect("an id"), address }, None);
+        }
+        assert!(lookup.is_done());
+        assert_eq!(lookup.nearest().count(), 2, "the wrong id was asked but does not count");
+    }
+}
