@@ -79,7 +79,7 @@ impl Maintenance {
 
     /// Joins anew: our place is another.
     pub(crate) fn start_again(&mut self) {
-        (self.join, self.spread) = (self.next, false);
+        (self.join, self.join_wait, self.spread) = (self.next, SECOND, false);
     }
 }
 
@@ -118,13 +118,13 @@ impl Node {
             self.maintenance.running.extend(self.runs.contains_key(&task).then_some(task));
         }
         let maintenance = &mut self.maintenance;
-        if self.sides.values().any(|side| side.table.len() < K) {
-            maintenance.join = now + maintenance.join_wait;
-            maintenance.join_wait = (2 * maintenance.join_wait).min(JOIN_INTERVAL);
+        maintenance.join_wait = if self.sides.values().any(|side| side.table.len() == 0) {
+            (2 * maintenance.join_wait).min(JOIN_INTERVAL)
         } else {
-            maintenance.join = now + JOIN_INTERVAL * 3 / 4 + self.dice.time_below(JOIN_INTERVAL / 2);
-            maintenance.join_wait = SECOND;
-        }
+            // Soon again at first: not everybody who should know us has heard of us yet.
+            (4 * maintenance.join_wait).clamp(Duration::from_secs(10), JOIN_INTERVAL)
+        };
+        maintenance.join = now + maintenance.join_wait * 3 / 4 + self.dice.time_below(maintenance.join_wait / 2);
     }
 
     /// Goes over the table for nodes of which there was no sign for too long, and for parts that nobody looked at.

@@ -124,8 +124,8 @@ impl Node {
             sides,
             tokens: Tokens::new(dice.bytes(), now),
             limiter: Limiter::new(dice.bytes()),
-            proof: Proof::new(now),
-            verified: Proof::new(now),
+            proof: Proof::new(Duration::from_mins(15), now),
+            verified: Proof::new(Duration::from_secs(10), now),
             peers: PeerStore::default(),
             items: ItemStore::default(),
             transactions: Transactions::new(),
@@ -263,8 +263,14 @@ impl Node {
         let both = self.sides.len() > 1;
         let want = (both && !matches!(method, Method::Ping | Method::AnnouncePeer { .. } | Method::Put { .. }))
             .then_some(Want { v4: true, v6: true });
-        // Who answers nobody cannot show that it receives what is sent, so it pays beforehand for a long answer.
-        let padding = if self.settings.read_only && matches!(method, Method::Get { .. }) { PADDING } else { 0 };
+        // Whom we ask may not know yet that we are where we say, and answers with three bytes for one.
+        let padding = match method {
+            Method::FindNode { .. } | Method::Unknown { .. } if both => 150,
+            Method::FindNode { .. } | Method::Unknown { .. } => 24,
+            Method::GetPeers { .. } | Method::SampleInfohashes { .. } => 270,
+            Method::Get { .. } => 400,
+            Method::Ping | Method::AnnouncePeer { .. } | Method::Put { .. } => 0,
+        };
         let query = Query { id: side.table.own(), want, method, padding };
         let number = self.transactions.free_number(&mut self.dice);
         let message = Message {
@@ -424,6 +430,3 @@ impl Node {
 /// How often a question is asked whose answer matters: of six packets there and six back, nearly always one comes
 /// through both ways, even where a tenth is lost.
 const TRIES: u32 = 6;
-
-/// Bytes that make a `get` long enough for any item to be at most three times as long.
-const PADDING: usize = 400;

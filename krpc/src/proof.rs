@@ -4,24 +4,24 @@ use std::{collections::HashSet, net::SocketAddr, time::Duration};
 
 /// Addresses that answered a query of ours or sent back a token: their source is not forged.
 ///
-/// It forgets: what is proved counts for one to two [`Proof::LIFE`], and at most twice [`Proof::MOST`] are known.
+/// It forgets: what is proved counts for one to two lives, and at most twice [`Proof::MOST`] are known.
 pub(crate) struct Proof {
     young: HashSet<SocketAddr>,
     old: HashSet<SocketAddr>,
     turned: Duration,
+    life: Duration,
 }
 
 impl Proof {
-    const LIFE: Duration = Duration::from_mins(15);
     const MOST: usize = 8192;
 
-    pub(crate) fn new(now: Duration) -> Self {
-        Self { young: HashSet::new(), old: HashSet::new(), turned: now }
+    pub(crate) fn new(life: Duration, now: Duration) -> Self {
+        Self { young: HashSet::new(), old: HashSet::new(), turned: now, life }
     }
 
     pub(crate) fn add(&mut self, address: SocketAddr, now: Duration) {
-        if self.young.len() >= Self::MOST || now.saturating_sub(self.turned) >= Self::LIFE {
-            let long_ago = now.saturating_sub(self.turned) >= 2 * Self::LIFE;
+        if self.young.len() >= Self::MOST || now.saturating_sub(self.turned) >= self.life {
+            let long_ago = now.saturating_sub(self.turned) >= 2 * self.life;
             self.old = std::mem::take(&mut self.young);
             if long_ago {
                 self.old.clear();
@@ -46,7 +46,7 @@ mod tests {
 
     #[test]
     fn proofs_are_forgotten_and_few() {
-        let mut proof = Proof::new(Duration::ZERO);
+        let mut proof = Proof::new(Duration::from_mins(15), Duration::ZERO);
         proof.add(address(1), Duration::ZERO);
         assert!(proof.has(&address(1)) && !proof.has(&address(2)));
         proof.add(address(2), Duration::from_mins(16));

@@ -18,7 +18,7 @@ pub struct Query {
     /// What is asked.
     pub method: Method,
     /// Bytes that mean nothing: an address that has not shown that it receives what is sent gets an answer of at most
-    /// three times its query, and who answers no queries has no other way to show it.
+    /// three times its query.
     pub padding: usize,
 }
 

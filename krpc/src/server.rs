@@ -121,11 +121,12 @@ impl Node {
             }
         };
         self.counters.answered[kind] += 1;
-        let ping = self.would_verify(query, read_only, from);
+        let valuable = answer.item.is_some() || !answer.peers.is_empty();
+        let ping = !read_only && self.would_verify(query, valuable, from);
         let limit = if self.proof.has(&from) {
-            MOST_ANSWER
+            MOST_WITH_VALUE
         } else {
-            (AMPLIFICATION * length - if ping { PING } else { 0 }).min(MOST_ANSWER)
+            (AMPLIFICATION * length).saturating_sub(if ping { PING } else { 0 }).min(MOST_WITH_VALUE)
         };
         self.reply(answer, query.want, transaction, limit, from);
         if ping {
@@ -135,14 +136,15 @@ impl Node {
         }
     }
 
-    /// Whether an asker is to be asked back: to show that it is there, and perhaps to get a place in the table.
-    fn would_verify(&self, query: &Query, read_only: bool, from: SocketAddr) -> bool {
+    /// Whether an asker is to be asked back: to get a place in the table, or because there is more for it than an
+    /// address may have that has shown nothing.
+    fn would_verify(&self, query: &Query, valuable: bool, from: SocketAddr) -> bool {
         let asker = Contact { id: query.id, address: from };
-        let wanted = || self.sides.get(&Family::of(&from)).is_some_and(|side| side.table.wants(&asker));
-        !read_only
-            && !self.verified.has(&from)
-            && !self.transactions.expects(&from)
-            && (!self.proof.has(&from) || wanted())
+        if self.transactions.expects(&from) || self.verified.has(&from) {
+            return false;
+        }
+        (valuable && !self.proof.has(&from))
+            || self.sides.get(&Family::of(&from)).is_some_and(|side| side.table.wants(&asker))
     }
 
     fn put(
@@ -189,7 +191,8 @@ impl Node {
         let family = Family::of(&from);
         let Answer { mut response, near, peers, item } = answer;
         let want = want.unwrap_or(Want { v4: family == Family::V4, v6: family == Family::V6 });
-        let mut room = Room { left: limit.saturating_sub(self.bare_length(&transaction)) };
+        let extra = limit.saturating_sub(MOST_ANSWER);
+        let mut room = Room { left: (limit - extra).saturating_sub(self.bare_length(&transaction)) };
         if response.token.is_some() {
             room.takes(TOKEN);
         }
@@ -201,12 +204,12 @@ impl Node {
             samples.info_hashes.truncate(rest / 20);
             room.takes(SAMPLES_KEYS + 20 * samples.info_hashes.len());
         }
-        let mut v6_too = true;
+        let mut both = true;
         if let Some(item) = item {
             let length = item_length(&item);
-            if limit == MOST_ANSWER && room.left < length + nodes_length(K, family) {
-                room.left += MOST_WITH_VALUE - MOST_ANSWER;
-                v6_too = false;
+            if room.left < length + nodes_length(K, family) {
+                room.left += extra;
+                both = false;
             }
             if room.takes(length) {
                 response.item = item;
@@ -214,7 +217,7 @@ impl Node {
         }
         // Peers first, but in a short answer half is for nodes.
         let peer = 2 + 1 + family.address_length() + usize::from(family == Family::V6);
-        let for_peers = if limit == MOST_ANSWER { room.left } else { room.left / 2 };
+        let for_peers = if limit >= MOST_ANSWER { room.left } else { room.left / 2 };
         let count = (for_peers.saturating_sub(PEERS_KEY) / peer).min(peers.len());
         if count > 0 && room.takes(PEERS_KEY + count * peer) {
             response.values = peers;
@@ -226,7 +229,7 @@ impl Node {
                 families.reverse();
             }
             for (other, wanted) in families {
-                if !wanted || (other != family && !v6_too) {
+                if !wanted || (other != family && !both) {
                     continue;
                 }
                 let Some(side) = self.sides.get(&other) else { continue };
