@@ -7,7 +7,10 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use offs::ContentType;
 
-use crate::size::Size;
+use crate::{
+    dht::arguments::{Dht, Key},
+    size::Size,
+};
 
 /// Owner-free, content-addressed storage.
 ///
@@ -52,6 +55,11 @@ pub(crate) enum Command {
     /// Mend the store's own files
     #[command(subcommand)]
     Repair(Repair),
+    /// Run a node of the BitTorrent DHT, or ask others
+    Dht(Dht),
+    /// Keys that sign items in the DHT
+    #[command(subcommand)]
+    Key(Key),
     /// Measure this machine: put, get, hashes, XOR, against the disk's and the hash's own limit
     Bench(Bench),
     /// Print a completion script for a shell

@@ -76,6 +76,42 @@ pub(crate) enum Failure {
     /// A URL is not in the database.
     #[error("{url} is not in the URL database")]
     NotListed { url: String },
+    /// No node to begin with.
+    #[error("no node of the DHT is known")]
+    NobodyKnown,
+    /// Nobody that was asked answered.
+    #[error("none of {asked} nodes answered")]
+    NobodyAnswered { asked: u32 },
+    /// A node did not answer.
+    #[error("{node} does not answer")]
+    NoAnswer { node: String },
+    /// A node refused.
+    #[error("{node} refuses: {text} (code {code})")]
+    Refused { node: String, code: i64, text: String },
+    /// Nobody took what was to be stored.
+    #[error("no node took it")]
+    NotStored,
+    /// There is no such item.
+    #[error("no node has an item under {target}")]
+    NoItem { target: krpc::Target },
+    /// There are no peers.
+    #[error("no node knows a peer of {info_hash}")]
+    NoPeers { info_hash: krpc::Target },
+    /// Something is wrong with an item.
+    #[error("that is no item")]
+    Item(#[source] krpc::ItemError),
+    /// A file is no key.
+    #[error("{} is not a key", path.display())]
+    KeyFile { path: PathBuf },
+    /// A name has no address.
+    #[error("{name} has no address")]
+    Name { name: String, source: io::Error },
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}")]
+    Bind { address: std::net::SocketAddr, source: io::Error },
+    /// A socket failed.
+    #[error("the network failed")]
+    Socket(#[source] io::Error),
     /// Damage was found and told about.
     #[error("damage was found")]
     DamageFound,

@@ -87,7 +87,7 @@ pub(crate) fn locate(arguments: &Arguments) -> Result<PathBuf, Failure> {
     Ok(etcetera::choose_base_strategy().map_err(|_| Failure::NoHome)?.data_dir().join("offs"))
 }
 
-fn make_private(path: &Path) -> Result<(), Failure> {
+pub(crate) fn make_private(path: &Path) -> Result<(), Failure> {
     let mut builder = std::fs::DirBuilder::new();
     std::os::unix::fs::DirBuilderExt::mode(builder.recursive(true), 0o700);
     builder.create(path).map_err(|source| Failure::io("create", path, source))

@@ -7,6 +7,7 @@ mod arguments;
 mod bench;
 mod command;
 mod config;
+mod dht;
 mod failure;
 mod home;
 mod interrupt;

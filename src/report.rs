@@ -52,8 +52,13 @@ pub(crate) fn code(failure: &Failure) -> u8 {
         | Failure::Usage { .. }
         | Failure::IsLink { .. }
         | Failure::IsDirectory { .. }
+        | Failure::Item(_)
+        | Failure::KeyFile { .. }
         | Failure::NoName => USAGE,
-        Failure::NoSuchPath { .. } | Failure::NotListed { .. } => NOT_FOUND,
+        Failure::NoSuchPath { .. }
+        | Failure::NotListed { .. }
+        | Failure::NoItem { .. }
+        | Failure::NoPeers { .. } => NOT_FOUND,
         Failure::Pin { source, .. } => code(source),
         Failure::Io { .. }
         | Failure::Output(_)
@@ -65,6 +70,14 @@ pub(crate) fn code(failure: &Failure) -> u8 {
         | Failure::Kind
         | Failure::Changed { .. }
         | Failure::PathTooLong { .. }
+        | Failure::NobodyKnown
+        | Failure::NobodyAnswered { .. }
+        | Failure::NoAnswer { .. }
+        | Failure::Refused { .. }
+        | Failure::NotStored
+        | Failure::Name { .. }
+        | Failure::Bind { .. }
+        | Failure::Socket(_)
         | Failure::Special { .. } => FAILED,
     }
 }
@@ -134,6 +147,12 @@ fn hint(failure: &Failure) -> Option<&'static str> {
         Failure::Url { source: offs::OffUrlError::Path, .. } => {
             Some("write a space in a path as %20, and other signs likewise")
         }
+        Failure::NobodyKnown => Some("name one with --bootstrap, run `offs dht serve`, or begin with --public"),
+        Failure::NobodyAnswered { .. } => Some("check the address, and whether packets get through"),
+        Failure::Bind { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
+            Some("something listens there already; say with --bind where else")
+        }
+        Failure::KeyFile { .. } => Some("make one with `offs key new FILE`"),
         Failure::Exists { .. } | Failure::NoName => Some("say with -o where to write it"),
         Failure::UrlsLost { .. } => Some("pin again what you want to keep, then run `offs gc --accept-lost-urls`"),
         Failure::Pin { .. } => Some("nothing was dropped; heal it with `offs verify --heal`, or unpin it"),

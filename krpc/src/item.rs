@@ -35,6 +35,12 @@ impl Value {
         if value.len() > MAX_VALUE { Err(ItemError::ValueLength { length: value.len() }) } else { Ok(Self(value)) }
     }
 
+    /// The bytes, if the value is a byte string.
+    pub fn as_bytes(&self) -> Option<&[u8]> {
+        let (length, bytes) = self.0.split_at(self.0.iter().position(|byte| *byte == b':')?);
+        length.iter().all(u8::is_ascii_digit).then_some(&bytes[1..])
+    }
+
     /// The bencoded form.
     pub fn as_bencode(&self) -> &[u8] {
         &self.0

@@ -1,6 +1,7 @@
 //! How many packets are taken from an address and from its network, decided before a packet is read.
 
 use std::{
+    collections::HashMap,
     hash::{DefaultHasher, Hasher as _},
     net::IpAddr,
     time::Duration,
@@ -19,56 +20,67 @@ const ADDRESS: Rate = Rate { interval: Duration::from_millis(40), burst: 250 };
 /// 100 a second and 1,000 at once from a network: a /24, or a /64 of IPv6.
 const NETWORK: Rate = Rate { interval: Duration::from_millis(10), burst: 1000 };
 
-/// A table of a fixed size: addresses that fall into one slot share its rate, and the key is secret, so that nobody
-/// can choose whose slot he fills.
+/// Counts packets by address and by network.
+///
+/// There is a fixed number of counters: addresses that fall into one share its rate, and the key is secret, so that
+/// nobody can choose whose counter he fills.
 pub(crate) struct Limiter {
     key: [u8; 16],
-    /// For each slot the time at which the packets so far would have come at the allowed rate.
-    addresses: Vec<Duration>,
-    networks: Vec<Duration>,
+    addresses: Counts,
+    networks: Counts,
 }
 
-const SLOTS: usize = 8192;
+/// For each counter the time at which the packets so far would have come at the allowed rate, if that is to come.
+struct Counts {
+    rate: Rate,
+    ahead: HashMap<u64, Duration>,
+    /// At how many the counters that lie behind are dropped.
+    crowded: usize,
+}
+
+const COUNTERS: u64 = 8192;
 
 impl Limiter {
-    pub(crate) const fn new(key: [u8; 16]) -> Self {
-        Self { key, addresses: Vec::new(), networks: Vec::new() }
+    pub(crate) fn new(key: [u8; 16]) -> Self {
+        Self { key, addresses: Counts::new(ADDRESS), networks: Counts::new(NETWORK) }
     }
 
     /// Whether a packet from this address is taken.
     pub(crate) fn allows(&mut self, address: IpAddr, now: Duration) -> bool {
-        if self.addresses.is_empty() {
-            self.addresses = vec![Duration::ZERO; SLOTS];
-            self.networks = vec![Duration::ZERO; SLOTS];
-        }
         let [of_address, of_network] = match address {
-            IpAddr::V4(address) => [self.slot(&address.octets()), self.slot(&address.octets()[..3])],
-            IpAddr::V6(address) => [self.slot(&address.octets()), self.slot(&address.octets()[..8])],
+            IpAddr::V4(address) => [self.counter(&address.octets()), self.counter(&address.octets()[..3])],
+            IpAddr::V6(address) => [self.counter(&address.octets()), self.counter(&address.octets()[..8])],
         };
         // Both count, whatever the other says: a flood from one address is one from its network too.
-        let [address, network] = [
-            ADDRESS.take(&mut self.addresses[of_address], now),
-            NETWORK.take(&mut self.networks[of_network], now),
-        ];
+        let [address, network] = [self.addresses.take(of_address, now), self.networks.take(of_network, now)];
         address && network
     }
 
-    fn slot(&self, bytes: &[u8]) -> usize {
+    fn counter(&self, bytes: &[u8]) -> u64 {
         let mut hasher = DefaultHasher::new();
         hasher.write(&self.key);
         hasher.write(bytes);
-        // The remainder is below the number of slots.
-        usize::try_from(hasher.finish() % 8192).unwrap_or(0)
+        hasher.finish() % COUNTERS
     }
 }
 
-impl Rate {
-    /// The generic cell rate algorithm: a packet is taken unless that brings the slot too far ahead of the clock.
-    fn take(self, slot: &mut Duration, now: Duration) -> bool {
-        let next = (*slot).max(now) + self.interval;
-        let allowed = next <= now + self.interval * self.burst;
+impl Counts {
+    fn new(rate: Rate) -> Self {
+        Self { rate, ahead: HashMap::new(), crowded: 64 }
+    }
+
+    /// The generic cell rate algorithm: a packet is taken unless that brings its counter too far ahead of the clock.
+    fn take(&mut self, counter: u64, now: Duration) -> bool {
+        let Rate { interval, burst } = self.rate;
+        if self.ahead.len() >= self.crowded {
+            self.ahead.retain(|_, ahead| *ahead > now);
+            self.crowded = 64.max(2 * self.ahead.len());
+        }
+        let ahead = self.ahead.entry(counter).or_default();
+        let next = (*ahead).max(now) + interval;
+        let allowed = next <= now + interval * burst;
         if allowed {
-            *slot = next;
+            *ahead = next;
         }
         allowed
     }

@@ -61,11 +61,24 @@ impl Distance {
     }
 }
 
+/// The text is not 40 hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected 40 hexadecimal digits")]
+pub struct NotHex;
+
 macro_rules! shown_in_hex {
     ($($kind:ident)*) => {$(
         impl fmt::Display for $kind {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(&hex::encode(self.0))
+            }
+        }
+
+        impl std::str::FromStr for $kind {
+            type Err = NotHex;
+
+            fn from_str(text: &str) -> Result<Self, NotHex> {
+                hex::decode(text).ok().and_then(|bytes| bytes.try_into().ok()).map(Self).ok_or(NotHex)
             }
         }
 

@@ -34,6 +34,12 @@ impl Saved {
         }
     }
 
+    /// The nodes alone: another node begins with them.
+    #[must_use]
+    pub fn without_ids(self) -> Self {
+        Self { v4: None, v6: None, ..self }
+    }
+
     /// The nodes of both families.
     pub fn contacts(&self) -> &[Contact] {
         &self.contacts

@@ -1,8 +1,10 @@
 //! The commands.
 
+mod dht;
 mod gc;
 mod get;
 mod info;
+mod key;
 mod ls;
 mod pin;
 mod put;
@@ -34,6 +36,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         Command::Gc(gc) => gc::run(&Home::open(arguments)?, gc),
         Command::Stats(stats) => stats::run(&Home::open(arguments)?, stats),
         Command::Repair(Repair::Index) => repair_index(arguments),
+        Command::Dht(dht) => dht::run(arguments, dht),
+        Command::Key(key) => key::run(key),
         Command::Bench(bench) => bench::run(arguments, bench),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -1,0 +1,32 @@
+//! From the names of nodes to their addresses, and what follows from an address.
+
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
+
+use crate::failure::Failure;
+
+/// Well-known nodes of the public network, where one who knows nobody begins.
+pub(crate) const PUBLIC: [&str; 4] = [
+    "dht.libtorrent.org:25401",
+    "router.bittorrent.com:6881",
+    "dht.transmissionbt.com:6881",
+    "router.utorrent.com:6881",
+];
+
+/// All addresses of `HOST:PORT`.
+pub(crate) fn resolve(name: &str) -> Result<Vec<SocketAddr>, Failure> {
+    let found = name.to_socket_addrs().map_err(|source| Failure::Name { name: name.to_owned(), source })?;
+    Ok(found.map(|address| SocketAddr::new(address.ip().to_canonical(), address.port())).collect())
+}
+
+/// Whether an address is one of a private network. Where all are, the node is in private mode.
+pub(crate) fn is_private(address: &SocketAddr) -> bool {
+    krpc::is_local(address.ip())
+}
+
+/// Whether an address stands for all addresses of the machine.
+pub(crate) fn is_any(address: &SocketAddr) -> bool {
+    match address.ip() {
+        IpAddr::V4(ip) => ip.is_unspecified(),
+        IpAddr::V6(ip) => ip.is_unspecified(),
+    }
+}

@@ -1,0 +1,81 @@
+//! What `dht serve` leaves in the home directory: its ids and nodes, and where it listens while it runs.
+
+use std::{
+    io::{self, Write as _},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use krpc::Saved;
+
+use crate::failure::Failure;
+
+/// The directory `dht` in the home directory.
+pub(crate) struct State {
+    directory: PathBuf,
+}
+
+impl State {
+    pub(crate) fn new(home: &Path) -> Self {
+        Self { directory: home.join("dht") }
+    }
+
+    fn nodes(&self) -> PathBuf {
+        self.directory.join("nodes")
+    }
+
+    fn addresses_path(&self) -> PathBuf {
+        self.directory.join("addresses")
+    }
+
+    /// Ids and nodes of the last time; none are as good as an empty table.
+    pub(crate) fn read(&self) -> Result<Option<Saved>, Failure> {
+        let path = self.nodes();
+        match std::fs::read(&path) {
+            Ok(bytes) => match Saved::from_bytes(&bytes) {
+                Ok(saved) => Ok(Some(saved)),
+                // It is only a convenience: the node finds others again.
+                Err(error) => {
+                    tracing::warn!(path = %path.display(), %error, "the saved nodes are passed over");
+                    Ok(None)
+                }
+            },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(Failure::io("read", path, source)),
+        }
+    }
+
+    /// Keeps ids and nodes.
+    pub(crate) fn write(&self, saved: &Saved) -> Result<(), Failure> {
+        self.replace(&self.nodes(), &saved.to_bytes())
+    }
+
+    /// Where a running node listens.
+    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
+        let text = std::fs::read_to_string(self.addresses_path()).unwrap_or_default();
+        text.lines().filter_map(|line| line.parse().ok()).collect()
+    }
+
+    pub(crate) fn write_addresses(&self, addresses: &[SocketAddr]) -> Result<(), Failure> {
+        let text: String = addresses.iter().map(|address| format!("{address}\n")).collect();
+        self.replace(&self.addresses_path(), text.as_bytes())
+    }
+
+    pub(crate) fn remove_addresses(&self) -> Result<(), Failure> {
+        let path = self.addresses_path();
+        std::fs::remove_file(&path).map_err(|source| Failure::io("remove", path, source))
+    }
+
+    /// The file has the old bytes or the new ones, whatever happens.
+    fn replace(&self, path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+        crate::home::make_private(&self.directory)?;
+        let write = || -> io::Result<()> {
+            let mut file = tempfile::NamedTempFile::new_in(&self.directory)?;
+            file.write_all(bytes)?;
+            file.as_file().sync_all()?;
+            file.persist(path).map_err(|error| error.error)?;
+            Ok(())
+        };
+        write().map_err(|source| Failure::io("write", path, source))
+    }
+}
