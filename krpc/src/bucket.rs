@@ -10,6 +10,8 @@ pub(crate) struct Entry {
     pub(crate) contact: Contact,
     /// When it answered last.
     pub(crate) heard: Duration,
+    /// When it asked us last. That may be forged, but then somebody takes trouble for nothing.
+    pub(crate) asked: Duration,
     /// Queries since then that it did not answer.
     pub(crate) failures: u8,
 }

@@ -41,6 +41,8 @@ struct Candidate {
     token: Option<Vec<u8>>,
     /// How many answers led here.
     depth: u32,
+    /// What came of the second look, if it is part of that.
+    second: Option<State>,
     /// Whether it counts as one of the nearest: not if its id does not go with its address (BEP 42).
     counts: bool,
 }
@@ -56,11 +58,27 @@ pub(crate) struct Lookup {
     /// In a public network an IP has one place, and a network two among the nearest.
     distinct: bool,
     known: HashSet<SocketAddr>,
+    /// Where the second look goes. An answer has eight nodes, and if some of them are gone, it lacks others that are
+    /// there. All answers lack the same ones, so the half of the neighbourhood that the target is not in is looked for
+    /// too.
+    second: Option<Target>,
 }
+
+/// Whom to ask, and what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Question {
+    pub(crate) to: SocketAddr,
+    pub(crate) id: Option<NodeId>,
+    /// Nodes near this are wanted, and not what the lookup is for.
+    pub(crate) detour: Option<Target>,
+}
+
+/// Nodes that are asked in the second look.
+const SECOND: usize = 4;
 
 impl Lookup {
     pub(crate) fn new(target: Target, own: NodeId, distinct: bool) -> Self {
-        Self { target, own, candidates: Vec::new(), doors: Vec::new(), distinct, known: HashSet::new() }
+        Self { target, own, candidates: Vec::new(), doors: Vec::new(), distinct, known: HashSet::new(), second: None }
     }
 
     pub(crate) const fn target(&self) -> &Target {
@@ -112,29 +130,50 @@ impl Lookup {
             return;
         }
         self.candidates
-            .insert(at, Candidate { contact, distance, state: State::New, token: None, depth, counts });
+            .insert(at, Candidate { contact, distance, state: State::New, token: None, depth, second: None, counts });
     }
 
     /// Whom to ask next; `None` when enough are asked at the moment, or the lookup is done.
-    pub(crate) fn next(&mut self) -> Option<(SocketAddr, Option<NodeId>)> {
-        let asked = |state: &State| *state == State::Asked;
-        let out = self.candidates.iter().map(|candidate| &candidate.state).filter(|state| asked(state)).count()
-            + self.doors.iter().map(|(_, state)| state).filter(|state| asked(state)).count();
-        if out >= WIDTH {
+    pub(crate) fn next(&mut self) -> Option<Question> {
+        let of_candidates = self.candidates.iter().flat_map(|candidate| [Some(candidate.state), candidate.second]);
+        let states = of_candidates.flatten().chain(self.doors.iter().map(|(_, state)| *state));
+        if states.filter(|state| *state == State::Asked).count() >= WIDTH {
             return None;
         }
         let window = self.window();
         if let Some(candidate) = self.candidates[..window].iter_mut().find(|candidate| candidate.state == State::New) {
             candidate.state = State::Asked;
-            return Some((candidate.contact.address, Some(candidate.contact.id)));
+            return Some(Question { to: candidate.contact.address, id: Some(candidate.contact.id), detour: None });
         }
         // Doors are knocked at as long as too few nodes are known.
-        if self.candidates.iter().filter(|candidate| candidate.state == State::Answered).count() >= K {
-            return None;
+        if self.candidates.iter().filter(|candidate| candidate.state == State::Answered).count() < K {
+            let door = self.doors.iter_mut().find(|(_, state)| *state == State::New)?;
+            door.1 = State::Asked;
+            return Some(Question { to: door.0, id: None, detour: None });
         }
-        let door = self.doors.iter_mut().find(|(_, state)| *state == State::New)?;
-        door.1 = State::Asked;
-        Some((door.0, None))
+        if self.second.is_none() && self.is_settled() {
+            self.look_again();
+        }
+        let candidate = self.candidates.iter_mut().find(|candidate| candidate.second == Some(State::New))?;
+        candidate.second = Some(State::Asked);
+        Some(Question { to: candidate.contact.address, id: Some(candidate.contact.id), detour: self.second })
+    }
+
+    /// Begins the second look, if nodes near the target are gone.
+    fn look_again(&mut self) {
+        let window = self.window();
+        let Some(farthest) = self.candidates[..window].iter().rfind(|candidate| candidate.state == State::Answered) else {
+            return;
+        };
+        if !self.candidates[..window].iter().any(|candidate| candidate.state == State::Failed) {
+            return;
+        }
+        let bit = usize::try_from(farthest.distance.shared_bits()).unwrap_or(0).min(159);
+        let mut place = *self.target.as_bytes();
+        place[bit / 8] ^= 0x80 >> (bit % 8);
+        self.second = Some(Target::from_bytes(place));
+        let answered = self.candidates.iter_mut().filter(|candidate| candidate.state == State::Answered);
+        answered.take(SECOND).for_each(|candidate| candidate.second = Some(State::New));
     }
 
     /// How many candidates lie before the end of the K nearest that have not failed and count.
@@ -154,12 +193,20 @@ impl Lookup {
         let open = |state: State| matches!(state, State::Asked | State::Late);
         self.candidates[..self.window()]
             .iter()
-            .any(|candidate| candidate.contact.address == *address && open(candidate.state))
+            .any(|candidate| {
+                candidate.contact.address == *address
+                    && (open(candidate.state) || candidate.second.is_some_and(open))
+            })
             || self.doors.iter().any(|(door, state)| door == address && open(*state))
     }
 
-    /// Whether the K nearest have answered.
+    /// Whether the K nearest have answered, and the second look is over.
     pub(crate) fn is_done(&self) -> bool {
+        let over = |state: State| matches!(state, State::Answered | State::Failed);
+        self.is_settled() && self.candidates.iter().filter_map(|candidate| candidate.second).all(over)
+    }
+
+    fn is_settled(&self) -> bool {
         let settled = |state: State| matches!(state, State::Answered | State::Failed);
         let window = &self.candidates[..self.window()];
         let enough = window.iter().filter(|candidate| candidate.state == State::Answered).count() >= K;
@@ -172,13 +219,22 @@ impl Lookup {
             *state = to;
         }
         let candidate = self.candidates.iter_mut().find(|candidate| candidate.contact.address == *address)?;
-        candidate.state = to;
+        match &mut candidate.second {
+            Some(second) => *second = to,
+            None => candidate.state = to,
+        }
         Some(candidate)
     }
 
     /// Notes that an answer is late.
     pub(crate) fn late(&mut self, address: &SocketAddr) {
         self.set(address, State::Late);
+    }
+
+    /// Gives up waiting for somebody whose answer would change nothing as things are. Should nearer ones fail, he is
+    /// asked again.
+    pub(crate) fn put_back(&mut self, address: &SocketAddr) {
+        self.set(address, State::New);
     }
 
     /// Notes that no answer will come, or a wrong one came.
@@ -192,7 +248,9 @@ impl Lookup {
             self.add(&[contact], 0);
         }
         let Some(candidate) = self.set(&contact.address, State::Answered) else { return 0 };
-        candidate.token = token;
+        if candidate.second.is_none() {
+            candidate.token = token;
+        }
         candidate.depth
     }
 
@@ -225,7 +283,7 @@ mod tests {
     }
 
     fn asked(lookup: &mut Lookup) -> Vec<u16> {
-        std::iter::from_fn(|| lookup.next()).map(|(address, _)| address.port() - 1).collect()
+        std::iter::from_fn(|| lookup.next()).map(|question| question.to.port() - 1).collect()
     }
 
     fn nearest(lookup: &Lookup) -> Vec<u16> {
@@ -256,16 +314,22 @@ mod tests {
     fn farther_ones_are_asked_only_in_place_of_failed_ones() {
         let mut lookup = lookup(1..=16);
         let mut order = Vec::new();
-        while let Some((address, _)) = lookup.next() {
-            let number = u8::try_from(address.port() - 1).expect("small");
-            order.push(number);
+        let mut detours = Vec::new();
+        while let Some(question) = lookup.next() {
+            let number = u8::try_from(question.to.port() - 1).expect("small");
+            if question.detour.is_some() { detours.push((number, question.detour)) } else { order.push(number) }
             if number == 3 {
-                lookup.failed(&address);
+                lookup.failed(&question.to);
             } else {
                 lookup.answered(contact(number), None);
             }
         }
         assert_eq!(order, [1, 2, 3, 4, 5, 6, 7, 8, 9]);
+        // The farthest that answered begins with 0000 1001: the nodes with 0000 1 are the other half.
+        let mut other_half = [0; 20];
+        other_half[0] = 0x08;
+        let other_half = Some(Target::from_bytes(other_half));
+        assert_eq!(detours, [1, 2, 4, 5].map(|number| (number, other_half)), "one is gone, so there is a second look");
         assert!(lookup.is_done());
         assert!(!lookup.needs(&contact(12).address));
     }
@@ -287,7 +351,7 @@ mod tests {
         assert!(lookup.is_done(), "with nobody to ask there is nothing to do");
         lookup.add_door(contact(9).address);
         assert!(!lookup.is_done());
-        assert_eq!(lookup.next(), Some((contact(9).address, None)));
+        assert_eq!(lookup.next(), Some(Question { to: contact(9).address, id: None, detour: None }));
         assert!(lookup.needs(&contact(9).address));
         lookup.answered(contact(9), None);
         assert_eq!(nearest(&lookup), [9]);
@@ -305,8 +369,8 @@ mod tests {
         lookup.add(&[public(1, [8, 8, 8, 8]), public(2, [10, 0, 0, 1]), secure([9, 9, 9, 9])], 0);
         lookup.add(&[secure([9, 9, 9, 8]), secure([9, 9, 9, 7])], 0);
         assert_eq!(lookup.candidates.len(), 3, "no bogon, and two of a network");
-        while let Some((address, id)) = lookup.next() {
-            lookup.answered(Contact { id: id.expect("an id"), address }, None);
+        while let Some(Question { to, id, .. }) = lookup.next() {
+            lookup.answered(Contact { id: id.expect("an id"), address: to }, None);
         }
         assert!(lookup.is_done());
         assert_eq!(lookup.nearest().count(), 2, "the wrong id was asked but does not count");

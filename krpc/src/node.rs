@@ -400,7 +400,11 @@ impl Node {
             // It may be an address that never asked us.
             Purpose::Verify => 1,
             Purpose::Lookup(task, family) => {
-                if self.lookup_late(*task, *family, &transaction.to, now) { TRIES } else { 1 }
+                if !self.lookup_late(*task, *family, &transaction.to, now) {
+                    self.counters.timeouts += 1;
+                    return;
+                }
+                TRIES
             }
         };
         if transaction.tries < tries {

@@ -21,7 +21,7 @@ const WIDE: [usize; 4] = [128, 64, 32, 16];
 const FAR_LIFE: Duration = Duration::from_mins(15);
 
 /// The same for our neighbours, whom nobody else knows as well as we do.
-const NEAR_LIFE: Duration = Duration::from_mins(2);
+const NEAR_LIFE: Duration = Duration::from_mins(1);
 
 /// The nodes of a family.
 pub(crate) struct RoutingTable {
@@ -85,7 +85,7 @@ impl RoutingTable {
         if bucket.entries().iter().any(|entry| entry.contact.id == contact.id && entry.failures == 0) {
             return;
         }
-        let entry = Entry { contact, heard: now, failures: 0 };
+        let entry = Entry { contact, heard: now, asked: now, failures: 0 };
         let size = WIDE.get(index).copied().unwrap_or(K);
         match bucket.insert(entry, size, self.distinct) {
             Place::Taken => drop(self.ids.insert(key, contact.id)),
@@ -94,6 +94,13 @@ impl RoutingTable {
                 self.ids.insert(key, contact.id);
             }
             Place::Waits | Place::Refused => {}
+        }
+    }
+
+    /// Notes that a node asks us something.
+    pub(crate) fn asked(&mut self, contact: &Contact, now: Duration) {
+        if let Some(entry) = self.entry_mut(contact) {
+            entry.asked = now;
         }
     }
 
@@ -164,7 +171,7 @@ impl RoutingTable {
         let deepest = self.deepest();
         let due = |index: usize, entry: &Entry| {
             let life = if index + 2 >= deepest { NEAR_LIFE } else { FAR_LIFE };
-            entry.failures > 0 || now.saturating_sub(entry.heard) >= life
+            entry.failures > 0 || now.saturating_sub(entry.heard.max(entry.asked)) >= life
         };
         let buckets = self.buckets.iter().enumerate();
         buckets
@@ -369,8 +376,8 @@ mod tests {
     fn neighbours_are_looked_after_more_often() {
         let table = table_of([0; 20], 1, 2000);
         let all = table.entries().count();
-        assert!(table.due(Duration::from_mins(1)).is_empty());
-        let near = table.due(Duration::from_mins(3)).len();
+        assert!(table.due(Duration::from_secs(59)).is_empty());
+        let near = table.due(Duration::from_mins(1)).len();
         assert!(near > 0 && near < all, "{near} of {all}");
         assert_eq!(table.due(Duration::from_mins(15)).len(), all);
     }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use crate::{
     Contact, ErrorReply, Event, Family, Item, Method, Node, Outcome, Response, Step, Target, Task, TaskId,
-    lookup::Lookup, node::Purpose, routing_table::K,
+    lookup::{Lookup, Question}, node::Purpose, routing_table::K,
 };
 
 /// Who wanted a task.
@@ -137,9 +137,10 @@ impl Node {
         let mut next = Vec::new();
         for (family, lookup) in &mut run.lookups {
             let question = run.task.question(*lookup.target());
-            while let Some((to, node)) = lookup.next() {
+            while let Some(Question { to, id, detour }) = lookup.next() {
                 run.outcome.asked += 1;
-                next.push((*family, to, node, question.clone()));
+                let question = detour.map_or_else(|| question.clone(), |target| Method::FindNode { target });
+                next.push((*family, to, id, question));
             }
         }
         let done = run.lookups.values().all(Lookup::is_done);
@@ -272,8 +273,13 @@ impl Node {
         let Some(lookup) = self.runs.get_mut(&id).and_then(|run| run.lookups.get_mut(&family)) else { return false };
         lookup.late(from);
         self.advance(id, now);
-        let lookup = self.runs.get(&id).and_then(|run| run.lookups.get(&family));
-        lookup.is_some_and(|lookup| lookup.needs(from))
+        let lookup = self.runs.get_mut(&id).and_then(|run| run.lookups.get_mut(&family));
+        let Some(lookup) = lookup else { return false };
+        let needed = lookup.needs(from);
+        if !needed {
+            lookup.put_back(from);
+        }
+        needed
     }
 
     pub(crate) fn stored(&mut self, id: TaskId, contact: Contact, now: Duration) {

@@ -57,8 +57,9 @@ impl Node {
             return;
         }
         let family = Family::of(&from);
-        let Some(side) = self.sides.get(&family) else { return };
+        let Some(side) = self.sides.get_mut(&family) else { return };
         let own = side.table.own();
+        side.table.asked(&Contact { id: query.id, address: from }, now);
         let mut answer = Answer { response: Response::new(own), near: None, peers: Vec::new(), item: None };
         let kind = match &query.method {
             Method::Ping => 0,
