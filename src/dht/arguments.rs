@@ -87,6 +87,8 @@ pub(crate) enum DhtCommand {
     },
     /// Run many nodes on loopback, a network to test clients in
     Swarm(Swarm),
+    /// Measure how many queries a node of a private network answers
+    Load(Load),
 }
 
 /// Where a command that asks begins.
@@ -174,12 +176,41 @@ pub(crate) struct Swarm {
     /// IP to listen on
     #[arg(long, default_value = "127.0.0.1", value_name = "IP")]
     pub(crate) bind: std::net::IpAddr,
+    /// A node to begin with; else the first of the swarm
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) bootstrap: Vec<String>,
     /// Port of the first; the others have the following ones. Else any that are free
     #[arg(long)]
     pub(crate) port: Option<u16>,
     /// One JSON object a line
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Load {
+    /// HOST:PORT, of a private network
+    pub(crate) node: String,
+    /// What it is asked
+    #[arg(long, value_enum, default_value = "ping")]
+    pub(crate) method: LoadMethod,
+    /// Queries that are open at a time
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) window: u16,
+    /// How long
+    #[arg(long, default_value_t = 5)]
+    pub(crate) seconds: u16,
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(crate) enum LoadMethod {
+    Ping,
+    FindNode,
+    GetPeers,
+    Get,
 }
 
 #[derive(Debug, Subcommand)]

@@ -2,6 +2,7 @@
 
 mod ask;
 mod item;
+mod load;
 mod serve;
 mod swarm;
 mod trace;
@@ -46,6 +47,7 @@ pub(crate) fn run(arguments: &Arguments, dht: &Dht) -> Result<(), Failure> {
         DhtCommand::Sample { target, at: None, network } => ask::samples(*target, network, &state),
         DhtCommand::Nodes { json } => nodes(*json, &state),
         DhtCommand::Swarm(swarm) => swarm::run(swarm),
+        DhtCommand::Load(load) => load::run(load),
     }
 }
 

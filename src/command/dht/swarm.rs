@@ -6,7 +6,7 @@ use krpc::{Family, Settings};
 use serde_json::json;
 
 use crate::{
-    dht::{arguments::Swarm, client::VERSION, driver::Driver, udp::Udp},
+    dht::{arguments::Swarm, client::VERSION, driver::Driver, names::resolve, udp::Udp},
     failure::Failure,
     output,
     progress::remark,
@@ -15,7 +15,10 @@ use crate::{
 pub(crate) fn run(swarm: &Swarm) -> Result<(), Failure> {
     let mut driver = Driver::new().map_err(Failure::Socket)?;
     driver.stop_at_signals().map_err(Failure::Socket)?;
-    let mut first = None;
+    let mut bootstrap = Vec::new();
+    for name in &swarm.bootstrap {
+        bootstrap.extend(resolve(name)?);
+    }
     for number in 0..swarm.nodes {
         let port = match swarm.port {
             Some(port) => port.checked_add(number).ok_or(Failure::Usage { what: "there are no ports above 65535" })?,
@@ -28,12 +31,14 @@ pub(crate) fn run(swarm: &Swarm) -> Result<(), Failure> {
         let settings = Settings {
             v4: family == Family::V4,
             v6: family == Family::V6,
-            bootstrap: first.into_iter().collect(),
+            bootstrap: bootstrap.clone(),
             version: Some(VERSION),
             ..Settings::private()
         };
         let index = driver.add(settings, None, vec![socket]).map_err(Failure::Socket)?;
-        first = first.or(Some(address));
+        if bootstrap.is_empty() {
+            bootstrap.push(address);
+        }
         let id = driver.endpoints()[index].node.id(family).map(|id| id.to_string()).unwrap_or_default();
         if swarm.json {
             output::json(&json!({ "address": address.to_string(), "id": id }))?;
