@@ -55,10 +55,9 @@ pub(crate) fn code(failure: &Failure) -> u8 {
         | Failure::Item(_)
         | Failure::KeyFile { .. }
         | Failure::NoName => USAGE,
-        Failure::NoSuchPath { .. }
-        | Failure::NotListed { .. }
-        | Failure::NoItem { .. }
-        | Failure::NoPeers { .. } => NOT_FOUND,
+        Failure::NoSuchPath { .. } | Failure::NotListed { .. } | Failure::NoItem { .. } | Failure::NoPeers { .. } => {
+            NOT_FOUND
+        }
         Failure::Pin { source, .. } => code(source),
         Failure::Io { .. }
         | Failure::Output(_)

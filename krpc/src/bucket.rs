@@ -67,9 +67,11 @@ impl Bucket {
             return Place::Taken;
         }
         let secure = |entry: &Entry| is_secure(&entry.contact.id, entry.contact.address.ip());
-        let loser = self.entries.iter().position(|other| other.failures > 0).or_else(|| {
-            secure(&entry).then(|| self.entries.iter().position(|other| !secure(other))).flatten()
-        });
+        let loser = self
+            .entries
+            .iter()
+            .position(|other| other.failures > 0)
+            .or_else(|| secure(&entry).then(|| self.entries.iter().position(|other| !secure(other))).flatten());
         if let Some(loser) = loser {
             let out = std::mem::replace(&mut self.entries[loser], entry);
             return Place::Instead(out.contact);

@@ -163,7 +163,7 @@ mod tests {
         assert_eq!(put(&mut store, mutable(6, b"six"), Some(5), 60), Ok(()));
         let target = mutable(0, b"").target();
         assert_eq!(store.get(&target, Duration::from_mins(179)), Some(&mutable(6, b"six")));
-        assert_eq!(store.get(&target, Duration::from_mins(180)), None);
+        assert_eq!(store.get(&target, Duration::from_hours(3)), None);
         assert_eq!(put(&mut store, mutable(1, b"one"), None, 180), Ok(()), "what is too old is not there");
     }
 

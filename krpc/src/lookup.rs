@@ -98,7 +98,8 @@ impl Lookup {
 
     /// Adds nodes that somebody named who is `depth` answers away.
     pub(crate) fn add(&mut self, contacts: &[Contact], depth: u32) {
-        let mut nearest: Vec<_> = contacts.iter().map(|contact| (contact.id.distance(&self.target), *contact)).collect();
+        let mut nearest: Vec<_> =
+            contacts.iter().map(|contact| (contact.id.distance(&self.target), *contact)).collect();
         nearest.sort_by_key(|(distance, _)| *distance);
         for (distance, contact) in nearest.into_iter().take(MOST_OF_AN_ANSWER) {
             self.add_one(contact, distance, depth);
@@ -162,7 +163,8 @@ impl Lookup {
     /// Begins the second look, if nodes near the target are gone.
     fn look_again(&mut self) {
         let window = self.window();
-        let Some(farthest) = self.candidates[..window].iter().rfind(|candidate| candidate.state == State::Answered) else {
+        let Some(farthest) = self.candidates[..window].iter().rfind(|candidate| candidate.state == State::Answered)
+        else {
             return;
         };
         if !self.candidates[..window].iter().any(|candidate| candidate.state == State::Failed) {
@@ -191,13 +193,9 @@ impl Lookup {
     /// Whether an answer of this address could still change the result.
     pub(crate) fn needs(&self, address: &SocketAddr) -> bool {
         let open = |state: State| matches!(state, State::Asked | State::Late);
-        self.candidates[..self.window()]
-            .iter()
-            .any(|candidate| {
-                candidate.contact.address == *address
-                    && (open(candidate.state) || candidate.second.is_some_and(open))
-            })
-            || self.doors.iter().any(|(door, state)| door == address && open(*state))
+        self.candidates[..self.window()].iter().any(|candidate| {
+            candidate.contact.address == *address && (open(candidate.state) || candidate.second.is_some_and(open))
+        }) || self.doors.iter().any(|(door, state)| door == address && open(*state))
     }
 
     /// Whether the K nearest have answered, and the second look is over.
@@ -317,7 +315,11 @@ mod tests {
         let mut detours = Vec::new();
         while let Some(question) = lookup.next() {
             let number = u8::try_from(question.to.port() - 1).expect("small");
-            if question.detour.is_some() { detours.push((number, question.detour)) } else { order.push(number) }
+            if question.detour.is_some() {
+                detours.push((number, question.detour));
+            } else {
+                order.push(number);
+            }
             if number == 3 {
                 lookup.failed(&question.to);
             } else {
@@ -361,7 +363,8 @@ mod tests {
     #[test]
     fn in_public_ids_must_go_with_addresses() {
         let mut lookup = Lookup::new(TARGET, NodeId::from_bytes([0xff; 20]), true);
-        let public = |number: u8, address: [u8; 4]| Contact { address: SocketAddr::from((address, 1)), ..contact(number) };
+        let public =
+            |number: u8, address: [u8; 4]| Contact { address: SocketAddr::from((address, 1)), ..contact(number) };
         let secure = |address: [u8; 4]| Contact {
             id: crate::secure_id(address.into(), [3; 20]),
             address: SocketAddr::from((address, 1)),

@@ -159,7 +159,9 @@ impl Node {
     fn check_some(&mut self, now: Duration) {
         for _ in 0..CHECKS_AT_ONCE {
             let maintenance = &mut self.maintenance;
-            let Some(contact) = maintenance.checks.pop_front().or_else(|| maintenance.saved.pop_front()) else { return };
+            let Some(contact) = maintenance.checks.pop_front().or_else(|| maintenance.saved.pop_front()) else {
+                return;
+            };
             if !self.transactions.expects(&contact.address) {
                 self.ask(contact.address, Some(contact.id), Method::Ping, Purpose::Check, now);
             }

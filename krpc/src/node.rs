@@ -113,10 +113,7 @@ impl Node {
             if spoken {
                 let fresh = NodeId::from_bytes(dice.bytes());
                 let id = saved.and_then(|saved| saved.id(family)).unwrap_or(fresh);
-                sides.insert(
-                    family,
-                    Side { table: RoutingTable::new(id, !settings.private), votes: Votes::default() },
-                );
+                sides.insert(family, Side { table: RoutingTable::new(id, !settings.private), votes: Votes::default() });
             }
         }
         let maintenance = Maintenance::new(saved.map(|saved| saved.contacts().to_vec()).unwrap_or_default(), now);
@@ -251,14 +248,7 @@ impl Node {
     }
 
     /// Sends a query of ours.
-    pub(crate) fn ask(
-        &mut self,
-        to: SocketAddr,
-        id: Option<NodeId>,
-        method: Method,
-        purpose: Purpose,
-        now: Duration,
-    ) {
+    pub(crate) fn ask(&mut self, to: SocketAddr, id: Option<NodeId>, method: Method, purpose: Purpose, now: Duration) {
         let Some(side) = self.sides.get(&Family::of(&to)) else { return };
         let both = self.sides.len() > 1;
         let want = (both && !matches!(method, Method::Ping | Method::AnnouncePeer { .. } | Method::Put { .. }))

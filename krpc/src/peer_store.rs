@@ -78,9 +78,9 @@ impl PeerStore {
 
     /// Whether another peer of this swarm would push one out.
     pub(crate) fn is_full(&self, swarm: &Target, now: Duration) -> bool {
-        self.swarms.get(swarm).is_some_and(|peers| {
-            peers.len() >= MOST_PEERS && peers.first().is_some_and(|oldest| oldest.lives(now))
-        })
+        self.swarms
+            .get(swarm)
+            .is_some_and(|peers| peers.len() >= MOST_PEERS && peers.first().is_some_and(|oldest| oldest.lives(now)))
     }
 
     /// Peers of a family, at random if there are more than `most`.
@@ -185,14 +185,13 @@ mod tests {
         store.add(&OWN, swarm(1), peer(2), false, false, Duration::from_mins(30));
         store.add(&OWN, swarm(1), "[2001::1]:1".parse().expect("an address"), false, false, Duration::from_mins(30));
         assert_eq!(found(&store, &swarm(1), 50, Duration::from_mins(30)), [peer(1), peer(2)]);
-        let no_seeds =
-            store.peers(&swarm(1), Family::V4, true, 50, Duration::from_mins(30), &mut Dice::new([1; 32]));
+        let no_seeds = store.peers(&swarm(1), Family::V4, true, 50, Duration::from_mins(30), &mut Dice::new([1; 32]));
         assert_eq!(no_seeds, [peer(2)]);
         let (seeds, others) = store.scrape(&swarm(1), Duration::from_mins(30)).expect("a swarm");
         assert_eq!((seeds.estimate().round(), others.estimate().round()), (1.0, 2.0));
         assert_eq!(found(&store, &swarm(1), 50, Duration::from_mins(45)), [peer(2)]);
         // Announcing again keeps a peer, once.
-        store.add(&OWN, swarm(1), peer(2), false, false, Duration::from_mins(60));
+        store.add(&OWN, swarm(1), peer(2), false, false, Duration::from_hours(1));
         assert_eq!(found(&store, &swarm(1), 50, Duration::from_mins(100)), [peer(2)]);
         store.expire(Duration::from_mins(105));
         assert_eq!(store.len(), (0, 0));

@@ -136,7 +136,7 @@ impl Node {
         let wait = if copies == 0 {
             interval.min(Duration::from_secs(30) * 2_u32.saturating_pow(published.failures))
         } else {
-            interval - self.dice.time_below(interval / 10)
+            interval * 9 / 10 + self.dice.time_below(interval / 10)
         };
         // It may have been published anew meanwhile.
         if published.due.is_none() {

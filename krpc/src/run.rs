@@ -4,7 +4,9 @@ use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use crate::{
     Contact, ErrorReply, Event, Family, Item, Method, Node, Outcome, Response, Step, Target, Task, TaskId,
-    lookup::{Lookup, Question}, node::Purpose, routing_table::K,
+    lookup::{Lookup, Question},
+    node::Purpose,
+    routing_table::K,
 };
 
 /// Who wanted a task.
@@ -52,10 +54,9 @@ impl Task {
             Self::FindNode { .. } => Method::FindNode { target },
             Self::GetPeers { scrape, .. } => Method::GetPeers { info_hash: target, scrape: *scrape, no_seed: false },
             Self::Announce { .. } => Method::GetPeers { info_hash: target, scrape: false, no_seed: false },
-            Self::Get { .. } => Method::Get { target, sequence: None },
             // Values as new as ours need not be sent.
             Self::Put { item: Item::Mutable(item), .. } => Method::Get { target, sequence: Some(item.sequence) },
-            Self::Put { .. } => Method::Get { target, sequence: None },
+            Self::Get { .. } | Self::Put { .. } => Method::Get { target, sequence: None },
             Self::Sample { .. } => Method::SampleInfohashes { target },
         }
     }
@@ -108,15 +109,8 @@ impl Node {
             }
         }
         let ask = if let Task::Ask { to, method } = &task { Some((*to, method.clone())) } else { None };
-        let run = Run {
-            task,
-            owner,
-            lookups,
-            storing: None,
-            have: Vec::new(),
-            outcome: Outcome::default(),
-            started: now,
-        };
+        let run =
+            Run { task, owner, lookups, storing: None, have: Vec::new(), outcome: Outcome::default(), started: now };
         self.runs.insert(id, run);
         match ask {
             Some((to, method)) if self.sides.contains_key(&Family::of(&to)) => {

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 /// How a node behaves. Everything that depends on the network it is in is here.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "they are switches, each by itself")]
 pub struct Settings {
     /// Whether it speaks IPv4.
     pub v4: bool,

@@ -47,18 +47,10 @@ fn main() -> ExitCode {
     let seed = arguments.seed.unwrap_or_else(rand::random);
     println!("seed {seed}");
     let link = Link { least: Duration::from_millis(10), most: Duration::from_millis(150), loss: arguments.loss };
-    let population = Population {
-        nodes: arguments.nodes,
-        hostile: arguments.hostile,
-        churn: arguments.churn,
-        link,
-        seed,
-    };
-    let measure = Measure {
-        warm_up: Duration::from_mins(arguments.warm_up),
-        lookups: arguments.lookups,
-        rate: arguments.rate,
-    };
+    let population =
+        Population { nodes: arguments.nodes, hostile: arguments.hostile, churn: arguments.churn, link, seed };
+    let measure =
+        Measure { warm_up: Duration::from_mins(arguments.warm_up), lookups: arguments.lookups, rate: arguments.rate };
     let started = Instant::now();
     let mut told = started;
     let report = population.measure(&measure, &mut |now, lookups| {
@@ -73,7 +65,11 @@ fn main() -> ExitCode {
         println!("  wrong: {why}: {count}");
     }
     let most = f64::from(u32::try_from(arguments.nodes).unwrap_or(u32::MAX)).log2() / 2.0;
-    println!("rounds: median {}, 99 % {} (half of log2 n is {most:.1})", at(&report.rounds, 50), at(&report.rounds, 99));
+    println!(
+        "rounds: median {}, 99 % {} (half of log2 n is {most:.1})",
+        at(&report.rounds, 50),
+        at(&report.rounds, 99)
+    );
     println!("nodes asked: median {}, 99 % {}", at(&report.asked, 50), at(&report.asked, 99));
     println!("time of a lookup: median {:?}, 99 % {:?}", at(&report.elapsed, 50), at(&report.elapsed, 99));
     println!("packets of a node in a second: {:.2}", report.packets);

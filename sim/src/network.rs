@@ -35,7 +35,7 @@ pub(crate) enum Kind {
 }
 
 /// How long a NAT lets answers through.
-const OPENING: Duration = Duration::from_secs(60);
+const OPENING: Duration = Duration::from_mins(1);
 
 enum What {
     Packet { from: SocketAddr, to: SocketAddr, packet: Vec<u8> },
@@ -287,8 +287,7 @@ impl Network {
             openings.insert(to, now);
         }
         let (from, part) = (machine.address, machine.part);
-        let cut = self.divided
-            && self.addresses.get(&to).is_some_and(|other| self.machines[*other].part != part);
+        let cut = self.divided && self.addresses.get(&to).is_some_and(|other| self.machines[*other].part != part);
         if let Some(delay) = self.link.next(&mut self.dice).filter(|_| !cut) {
             self.schedule(now + delay, What::Packet { from, to, packet });
         }

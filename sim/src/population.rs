@@ -186,8 +186,10 @@ impl World {
         report.rounds.sort_unstable();
         report.asked.sort_unstable();
         report.elapsed.sort_unstable();
-        let node_seconds = self.network.now.as_secs_f64() * f64::from(u32::try_from(self.alive.len()).unwrap_or(u32::MAX));
-        report.packets = f64::from(u32::try_from(self.network.packets / 1000).unwrap_or(u32::MAX)) * 1000.0 / node_seconds;
+        let node_seconds =
+            self.network.now.as_secs_f64() * f64::from(u32::try_from(self.alive.len()).unwrap_or(u32::MAX));
+        report.packets =
+            f64::from(u32::try_from(self.network.packets / 1000).unwrap_or(u32::MAX)) * 1000.0 / node_seconds;
         report
     }
 

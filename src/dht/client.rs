@@ -25,7 +25,8 @@ impl Client {
     /// A node that knows where to begin. `also` are addresses that it must be able to reach.
     pub(crate) fn new(network: &Network, state: &State, also: &[SocketAddr]) -> Result<Self, Failure> {
         let mut bootstrap = Vec::new();
-        for name in network.bootstrap.iter().map(String::as_str).chain(network.public.then_some(PUBLIC).into_iter().flatten())
+        for name in
+            network.bootstrap.iter().map(String::as_str).chain(network.public.then_some(PUBLIC).into_iter().flatten())
         {
             match resolve(name) {
                 Ok(addresses) => bootstrap.extend(addresses),
@@ -48,7 +49,11 @@ impl Client {
         let mut sockets = Vec::new();
         for family in [Family::V4, Family::V6] {
             if all().any(|address| Family::of(address) == family) {
-                let any = if family == Family::V4 { SocketAddr::from(([0; 4], 0)) } else { SocketAddr::from(([0_u16; 8], 0)) };
+                let any = if family == Family::V4 {
+                    SocketAddr::from(([0; 4], 0))
+                } else {
+                    SocketAddr::from(([0_u16; 8], 0))
+                };
                 let address = network.bind.filter(|bind| Family::of(bind) == family).unwrap_or(any);
                 sockets.push(Udp::bind(address).map_err(|source| Failure::Bind { address, source })?);
             }

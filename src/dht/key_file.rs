@@ -25,7 +25,9 @@ impl KeyFile {
         };
         match write() {
             Ok(()) => Ok(Self { key: krpc::SigningKey::from_seed(seed) }),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(Failure::Exists { path: path.to_owned() }),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                Err(Failure::Exists { path: path.to_owned() })
+            }
             Err(source) => Err(Failure::io("create", path, source)),
         }
     }

@@ -57,8 +57,8 @@ impl State {
     }
 
     pub(crate) fn write_addresses(&self, addresses: &[SocketAddr]) -> Result<(), Failure> {
-        let text: String = addresses.iter().map(|address| format!("{address}\n")).collect();
-        self.replace(&self.addresses_path(), text.as_bytes())
+        let lines: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+        self.replace(&self.addresses_path(), lines.join("\n").as_bytes())
     }
 
     pub(crate) fn remove_addresses(&self) -> Result<(), Failure> {

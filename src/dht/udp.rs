@@ -104,8 +104,7 @@ impl Udp {
                 let addresses: Vec<_> = packets.iter().map(|packet| Some(SockaddrStorage::from(packet.to))).collect();
                 let none: [ControlMessage<'_>; 0] = [];
                 let flags = MsgFlags::MSG_DONTWAIT;
-                let sent =
-                    sendmmsg(self.socket.as_raw_fd(), &mut batch.sent, slices.iter(), &addresses, none, flags);
+                let sent = sendmmsg(self.socket.as_raw_fd(), &mut batch.sent, slices.iter(), &addresses, none, flags);
                 let sent = match sent {
                     Ok(sent) => sent.count(),
                     Err(error) => {
@@ -146,9 +145,13 @@ mod tests {
                 (0..150_u8).map(|number| Transmit { to: other.address(), packet: vec![number; 3] }).collect();
             assert_eq!(one.send(&mut batch, &packets), 0);
             let mut found = Vec::new();
-            while other.receive(&mut batch, &mut |bytes, from| found.push((bytes.to_vec(), from))).expect("receive") > 0 {}
+            while other.receive(&mut batch, &mut |bytes, from| found.push((bytes.to_vec(), from))).expect("receive") > 0
+            {
+            }
             assert_eq!(found.len(), 150);
-            assert!(found.iter().zip(&packets).all(|((bytes, from), sent)| *bytes == sent.packet && *from == one.address()));
+            assert!(
+                found.iter().zip(&packets).all(|((bytes, from), sent)| *bytes == sent.packet && *from == one.address())
+            );
         }
     }
 }

@@ -11,7 +11,12 @@ use crate::{
 };
 
 /// Asks the node at a name: the first of its addresses that answers.
-fn ask(node: &str, method: &Method, network: &Network, state: &State) -> Result<(std::net::SocketAddr, Outcome), Failure> {
+fn ask(
+    node: &str,
+    method: &Method,
+    network: &Network,
+    state: &State,
+) -> Result<(std::net::SocketAddr, Outcome), Failure> {
     let addresses = resolve(node)?;
     let mut client = Client::new(network, state, &addresses)?;
     for to in addresses {
@@ -36,8 +41,8 @@ pub(crate) fn ping(node: &str, network: &Network, state: &State) -> Result<(), F
     output::line(format_args!("{address}  {id}  {milliseconds:.1} ms"))
 }
 
-pub(crate) fn one(node: &str, method: Method, network: &Network, state: &State) -> Result<(), Failure> {
-    let (_, outcome) = ask(node, &method, network, state)?;
+pub(crate) fn one(node: &str, method: &Method, network: &Network, state: &State) -> Result<(), Failure> {
+    let (_, outcome) = ask(node, method, network, state)?;
     let response = outcome.response.ok_or_else(|| Failure::NoAnswer { node: node.to_owned() })?;
     if network.json {
         return output::json(&response_json(&response));

@@ -65,7 +65,10 @@ pub(crate) fn put(put: &Put, state: &State) -> Result<(), Failure> {
         Some(sequence) => (sequence, put.cas),
         None => match newest(&mut client, &key.public(), salt)? {
             // Whoever put something meanwhile is not overwritten.
-            Some(newest) => (newest.checked_add(1).ok_or(Failure::Usage { what: "the item has the highest seq there is" })?, put.cas.or(Some(newest))),
+            Some(newest) => (
+                newest.checked_add(1).ok_or(Failure::Usage { what: "the item has the highest seq there is" })?,
+                put.cas.or(Some(newest)),
+            ),
             None => (1, put.cas),
         },
     };
@@ -90,7 +93,10 @@ fn read_value(put: &Put) -> Result<Value, Failure> {
         bytes.clear();
         // One byte more than any value has, so that too long a one is seen.
         let most = u64::try_from(MAX_VALUE + 1).unwrap_or(u64::MAX);
-        std::io::stdin().take(most).read_to_end(&mut bytes).map_err(|source| Failure::io("read", "standard input", source))?;
+        std::io::stdin()
+            .take(most)
+            .read_to_end(&mut bytes)
+            .map_err(|source| Failure::io("read", "standard input", source))?;
     }
     let value = if put.bencode { Value::from_bencode(&bytes) } else { Value::from_bytes(&bytes) };
     value.map_err(Failure::Item)
@@ -112,7 +118,13 @@ fn store_with(client: &mut Client, task: Task, as_json: bool) -> Result<(), Fail
     if as_json {
         let mut json = item.as_ref().map_or_else(|| json!({ "info_hash": target }), item_json);
         json["nodes"] = json!(outcome.stored.len());
-        json["refused"] = json!(outcome.refused.iter().map(|(node, e)| json!({ "node": node.to_string(), "code": e.code, "text": e.text })).collect::<Vec<_>>());
+        json["refused"] = json!(
+            outcome
+                .refused
+                .iter()
+                .map(|(node, e)| json!({ "node": node.to_string(), "code": e.code, "text": e.text }))
+                .collect::<Vec<_>>()
+        );
         return output::json(&json);
     }
     crate::progress::remark(&format!("stored on {} nodes", outcome.stored.len()));

@@ -26,7 +26,7 @@ pub(crate) fn run(arguments: &Arguments, dht: &Dht) -> Result<(), Failure> {
         DhtCommand::Serve(serve) => serve::run(serve, &state),
         DhtCommand::Ping { node, network } => ask::ping(node, network, &state),
         DhtCommand::FindNode { target, at: Some(node), network } => {
-            ask::one(node, Method::FindNode { target: *target }, network, &state)
+            ask::one(node, &Method::FindNode { target: *target }, network, &state)
         }
         DhtCommand::FindNode { target, at: None, network } => {
             ask::all(Task::FindNode { target: *target }, false, network, &state)
@@ -42,7 +42,7 @@ pub(crate) fn run(arguments: &Arguments, dht: &Dht) -> Result<(), Failure> {
         DhtCommand::Get(get) => item::get(get, &state),
         DhtCommand::Put(put) => item::put(put, &state),
         DhtCommand::Sample { target, at: Some(node), network } => {
-            ask::one(node, Method::SampleInfohashes { target: *target }, network, &state)
+            ask::one(node, &Method::SampleInfohashes { target: *target }, network, &state)
         }
         DhtCommand::Sample { target, at: None, network } => ask::samples(*target, network, &state),
         DhtCommand::Nodes { json } => nodes(*json, &state),

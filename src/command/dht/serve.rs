@@ -84,7 +84,8 @@ fn sockets(serve: &Serve) -> Result<(Vec<Udp>, Vec<SocketAddr>), Failure> {
         (true, true) => any.to_vec(),
         (true, false) => vec![SocketAddr::from(([127, 0, 0, 1], PORT))],
     };
-    let both = binds.iter().filter(|bind| bind.is_ipv4()).count() > 1 || binds.iter().filter(|bind| bind.is_ipv6()).count() > 1;
+    let both = binds.iter().filter(|bind| bind.is_ipv4()).count() > 1
+        || binds.iter().filter(|bind| bind.is_ipv6()).count() > 1;
     if both {
         return Err(Failure::Usage { what: "a node has one address of each family" });
     }

@@ -49,7 +49,7 @@ pub(crate) fn run(swarm: &Swarm) -> Result<(), Failure> {
         driver.turn(Duration::ZERO).map_err(Failure::Socket)?;
     }
     remark("running until interrupted");
-    while driver.turn(Duration::from_secs(60)).map_err(Failure::Socket)? {
+    while driver.turn(Duration::from_mins(1)).map_err(Failure::Socket)? {
         driver.events();
     }
     Ok(())
