@@ -14,6 +14,10 @@ use crate::{
 /// Queries that are out at once, not counting those that are late.
 const WIDTH: usize = 5;
 
+/// How often a question is asked whose answer matters: of seven packets there and seven back, nearly always one comes
+/// through both ways, even where a tenth is lost.
+pub(crate) const TRIES: u32 = 7;
+
 /// Candidates that are kept: the nearest.
 const MOST_CANDIDATES: usize = 128;
 
@@ -41,6 +45,8 @@ struct Candidate {
     token: Option<Vec<u8>>,
     /// How many answers led here.
     depth: u32,
+    /// How many answers named it.
+    named: u32,
     /// What came of the second look, if it is part of that.
     second: Option<State>,
     /// Whether it counts as one of the nearest: not if its id does not go with its address (BEP 42).
@@ -58,10 +64,13 @@ pub(crate) struct Lookup {
     /// In a public network an IP has one place, and a network two among the nearest.
     distinct: bool,
     known: HashSet<SocketAddr>,
-    /// Where the second look goes. An answer has eight nodes, and if some of them are gone, it lacks others that are
+    /// Where a second look goes. An answer has eight nodes, and if some of them are gone, it lacks others that are
     /// there. All answers lack the same ones, so the half of the neighbourhood that the target is not in is looked for
     /// too.
-    second: Option<Target>,
+    detour: Option<Target>,
+    /// How many nodes near the target were gone at the last look, and how many looks there were.
+    gone: usize,
+    looks: u8,
 }
 
 /// Whom to ask, and what.
@@ -73,12 +82,23 @@ pub(crate) struct Question {
     pub(crate) detour: Option<Target>,
 }
 
-/// Nodes that are asked in the second look.
+/// Nodes that are asked in a second look, and how many such looks there are.
 const SECOND: usize = 4;
+const LOOKS: u8 = 3;
 
 impl Lookup {
     pub(crate) fn new(target: Target, own: NodeId, distinct: bool) -> Self {
-        Self { target, own, candidates: Vec::new(), doors: Vec::new(), distinct, known: HashSet::new(), second: None }
+        Self {
+            target,
+            own,
+            candidates: Vec::new(),
+            doors: Vec::new(),
+            distinct,
+            known: HashSet::new(),
+            detour: None,
+            gone: 0,
+            looks: 0,
+        }
     }
 
     pub(crate) const fn target(&self) -> &Target {
@@ -126,12 +146,16 @@ impl Lookup {
             }
         }
         let at = self.candidates.partition_point(|other| other.distance < distance);
-        // Somebody else with this id: whoever named it first may lie, so both are asked.
         if !self.known.insert(self.key(contact.address)) {
+            if let Some(known) = self.candidates.iter_mut().find(|known| known.contact == contact) {
+                known.named += 1;
+            }
             return;
         }
-        self.candidates
-            .insert(at, Candidate { contact, distance, state: State::New, token: None, depth, second: None, counts });
+        self.candidates.insert(
+            at,
+            Candidate { contact, distance, state: State::New, token: None, depth, named: 1, second: None, counts },
+        );
     }
 
     /// Whom to ask next; `None` when enough are asked at the moment, or the lookup is done.
@@ -152,28 +176,25 @@ impl Lookup {
             door.1 = State::Asked;
             return Some(Question { to: door.0, id: None, detour: None });
         }
-        if self.second.is_none() && self.is_settled() {
+        if self.is_done() {
             self.look_again();
         }
         let candidate = self.candidates.iter_mut().find(|candidate| candidate.second == Some(State::New))?;
         candidate.second = Some(State::Asked);
-        Some(Question { to: candidate.contact.address, id: Some(candidate.contact.id), detour: self.second })
+        Some(Question { to: candidate.contact.address, id: Some(candidate.contact.id), detour: self.detour })
     }
 
-    /// Begins the second look, if nodes near the target are gone.
+    /// Begins a second look, if more nodes near the target are gone than at the last one.
     fn look_again(&mut self) {
-        let window = self.window();
-        let Some(farthest) = self.candidates[..window].iter().rfind(|candidate| candidate.state == State::Answered)
-        else {
-            return;
-        };
-        if !self.candidates[..window].iter().any(|candidate| candidate.state == State::Failed) {
-            return;
-        }
+        let near = &self.candidates[..self.window()];
+        let gone = near.iter().filter(|candidate| candidate.state == State::Failed).count();
+        let farthest = near.iter().rfind(|candidate| candidate.state == State::Answered);
+        let Some(farthest) = farthest.filter(|_| gone > self.gone && self.looks < LOOKS) else { return };
         let bit = usize::try_from(farthest.distance.shared_bits()).unwrap_or(0).min(159);
         let mut place = *self.target.as_bytes();
         place[bit / 8] ^= 0x80 >> (bit % 8);
-        self.second = Some(Target::from_bytes(place));
+        self.detour = Some(Target::from_bytes(place));
+        (self.gone, self.looks) = (gone, self.looks + 1);
         let answered = self.candidates.iter_mut().filter(|candidate| candidate.state == State::Answered);
         answered.take(SECOND).for_each(|candidate| candidate.second = Some(State::New));
     }
@@ -196,6 +217,16 @@ impl Lookup {
         self.candidates[..self.window()].iter().any(|candidate| {
             candidate.contact.address == *address && (open(candidate.state) || candidate.second.is_some_and(open))
         }) || self.doors.iter().any(|(door, state)| door == address && open(*state))
+    }
+
+    /// How often a candidate is asked before it counts as gone. One that a single answer named may never have been
+    /// there: there are nodes that name only such.
+    pub(crate) fn patience(&self, address: &SocketAddr) -> u32 {
+        let once = self
+            .candidates
+            .iter()
+            .any(|candidate| candidate.contact.address == *address && candidate.named == 1 && candidate.depth > 0);
+        if once { 3 } else { TRIES }
     }
 
     /// Whether the K nearest have answered, and the second look is over.

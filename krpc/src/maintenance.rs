@@ -10,6 +10,8 @@ pub(crate) struct Maintenance {
     saved: VecDeque<Contact>,
     /// Nodes to be looked after.
     checks: VecDeque<Contact>,
+    /// Nodes that did not answer any more. When the network was divided, they are the way to the other part.
+    lost: VecDeque<Contact>,
     /// Places to look for, so that each part of the key space is known.
     places: VecDeque<Target>,
     running: Vec<TaskId>,
@@ -35,6 +37,9 @@ const SURVEY_INTERVAL: Duration = Duration::from_secs(10);
 /// How long a part of the key space may go without a lookup.
 const PLACE_LIFE: Duration = Duration::from_mins(15);
 
+/// Nodes that are kept in mind after they were lost; one is asked each time the table is gone over.
+const MOST_LOST: usize = 32;
+
 /// Nodes that are asked at once, five times a second.
 const CHECKS_AT_ONCE: usize = 4;
 
@@ -46,6 +51,7 @@ impl Maintenance {
         Self {
             saved: saved.into(),
             checks: VecDeque::new(),
+            lost: VecDeque::new(),
             places: VecDeque::new(),
             running: Vec::new(),
             next: now,
@@ -75,6 +81,21 @@ impl Maintenance {
 
     pub(crate) fn ended(&mut self, task: TaskId) {
         self.running.retain(|running| *running != task);
+    }
+
+    /// Notes a node that did not answer any more.
+    pub(crate) fn lose(&mut self, contact: Contact) {
+        if self.lost.len() == MOST_LOST {
+            // Not the oldest: after a division the first to be lost are as good as the last.
+            self.lost.swap_remove_back(self.lost.len() / 2);
+        }
+        self.lost.push_back(contact);
+    }
+
+    /// Somebody is back, and with him perhaps others: we soon look for ourselves.
+    pub(crate) fn found(&mut self, contact: &Contact, now: Duration) {
+        self.lost.retain(|lost| lost != contact);
+        self.join = self.join.min(now + Duration::from_secs(10));
     }
 
     /// Joins anew: our place is another.
@@ -107,6 +128,14 @@ impl Node {
         self.maintenance.next = now + if busy { SECOND / 5 } else { SECOND };
     }
 
+    /// Asks one of those who were lost.
+    fn look_for_lost(&mut self, now: Duration) {
+        if let Some(contact) = self.maintenance.lost.pop_front() {
+            self.ask(contact.address, Some(contact.id), Method::Ping, Purpose::Find, now);
+            self.maintenance.lost.push_back(contact);
+        }
+    }
+
     /// Looks for ourselves: at birth with growing patience until somebody is known, later to meet who is new here.
     fn join(&mut self, now: Duration) {
         if now < self.maintenance.join || self.maintenance.running.len() >= LOOKUPS_AT_ONCE {
@@ -132,6 +161,7 @@ impl Node {
         if now < self.maintenance.survey {
             return;
         }
+        self.look_for_lost(now);
         let maintenance = &mut self.maintenance;
         maintenance.survey = now + SURVEY_INTERVAL;
         maintenance.checks = self.sides.values().flat_map(|side| side.table.due(now)).collect();

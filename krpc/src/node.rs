@@ -18,6 +18,7 @@ use crate::{
     dice::Dice,
     item_store::ItemStore,
     limiter::Limiter,
+    lookup::TRIES,
     maintenance::Maintenance,
     peer_store::PeerStore,
     proof::Proof,
@@ -62,6 +63,8 @@ pub(crate) enum Purpose {
     Check,
     /// Whoever asked us shows that it is there.
     Verify,
+    /// A node that was lost may be back.
+    Find,
 }
 
 /// What a family has.
@@ -362,6 +365,7 @@ impl Node {
                 self.lookup_answered(task, family, contact, response, now.saturating_sub(transaction.sent), now);
             }
             Purpose::Store(task) => self.stored(task, contact, now),
+            Purpose::Find => self.maintenance.found(&contact, now),
             Purpose::Check | Purpose::Verify => {}
         }
     }
@@ -377,7 +381,7 @@ impl Node {
             Purpose::Ask(task) => self.ask_refused(task, from, error, now),
             Purpose::Lookup(task, family) => self.lookup_failed(task, family, from, Some(error), now),
             Purpose::Store(task) => self.store_failed(task, from, Some(error), now),
-            Purpose::Check | Purpose::Verify => {}
+            Purpose::Check | Purpose::Verify | Purpose::Find => {}
         }
     }
 
@@ -388,13 +392,13 @@ impl Node {
             Purpose::Store(_) => TRIES,
             Purpose::Check => 3,
             // It may be an address that never asked us.
-            Purpose::Verify => 1,
+            Purpose::Verify | Purpose::Find => 1,
             Purpose::Lookup(task, family) => {
-                if !self.lookup_late(*task, *family, &transaction.to, now) {
+                let Some(patience) = self.lookup_late(*task, *family, &transaction.to, now) else {
                     self.counters.timeouts += 1;
                     return;
-                }
-                TRIES
+                };
+                patience
             }
         };
         if transaction.tries < tries {
@@ -406,7 +410,10 @@ impl Node {
             && transaction.tries > 1
             && let Some(side) = self.sides.get_mut(&Family::of(&transaction.to))
         {
-            side.table.failed(&Contact { id, address: transaction.to });
+            let contact = Contact { id, address: transaction.to };
+            if side.table.failed(&contact) {
+                self.maintenance.lose(contact);
+            }
         }
         self.unanswered(&transaction, now);
     }
@@ -416,11 +423,7 @@ impl Node {
             Purpose::Ask(task) => self.ask_failed(task, now),
             Purpose::Lookup(task, family) => self.lookup_failed(task, family, transaction.to, None, now),
             Purpose::Store(task) => self.store_failed(task, transaction.to, None, now),
-            Purpose::Check | Purpose::Verify => {}
+            Purpose::Check | Purpose::Verify | Purpose::Find => {}
         }
     }
 }
-
-/// How often a question is asked whose answer matters: of six packets there and six back, nearly always one comes
-/// through both ways, even where a tenth is lost.
-const TRIES: u32 = 6;

@@ -116,16 +116,16 @@ impl RoutingTable {
         })
     }
 
-    /// Notes that a node did not answer.
-    pub(crate) fn failed(&mut self, contact: &Contact) {
-        let Some(index) = self.index(&contact.id) else { return };
-        let Some(bucket) = self.buckets.get_mut(index) else { return };
-        if let Some((out, instead)) = bucket.fail(contact, self.distinct) {
-            self.ids.remove(&self.key(out.address));
-            if let Some(next) = instead {
-                self.ids.insert(self.key(next.address), next.id);
-            }
+    /// Notes that a node did not answer. `true` when it is out.
+    pub(crate) fn failed(&mut self, contact: &Contact) -> bool {
+        let distinct = self.distinct;
+        let bucket = self.index(&contact.id).and_then(|index| self.buckets.get_mut(index));
+        let Some((out, instead)) = bucket.and_then(|bucket| bucket.fail(contact, distinct)) else { return false };
+        self.ids.remove(&self.key(out.address));
+        if let Some(next) = instead {
+            self.ids.insert(self.key(next.address), next.id);
         }
+        true
     }
 
     /// Removes a node at once.

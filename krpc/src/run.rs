@@ -262,18 +262,16 @@ impl Node {
         self.advance(id, now);
     }
 
-    /// Lets others be asked meanwhile; returns whether the late answer still matters.
-    pub(crate) fn lookup_late(&mut self, id: TaskId, family: Family, from: &SocketAddr, now: Duration) -> bool {
-        let Some(lookup) = self.runs.get_mut(&id).and_then(|run| run.lookups.get_mut(&family)) else { return false };
-        lookup.late(from);
+    /// Lets others be asked meanwhile. Returns how often in all the late one is asked, if its answer still matters.
+    pub(crate) fn lookup_late(&mut self, id: TaskId, family: Family, from: &SocketAddr, now: Duration) -> Option<u32> {
+        self.runs.get_mut(&id)?.lookups.get_mut(&family)?.late(from);
         self.advance(id, now);
-        let lookup = self.runs.get_mut(&id).and_then(|run| run.lookups.get_mut(&family));
-        let Some(lookup) = lookup else { return false };
-        let needed = lookup.needs(from);
-        if !needed {
-            lookup.put_back(from);
+        let lookup = self.runs.get_mut(&id)?.lookups.get_mut(&family)?;
+        if lookup.needs(from) {
+            return Some(lookup.patience(from));
         }
-        needed
+        lookup.put_back(from);
+        None
     }
 
     pub(crate) fn stored(&mut self, id: TaskId, contact: Contact, now: Duration) {

@@ -228,7 +228,8 @@ impl World {
             if machine.born + SETTLED > start {
                 continue;
             }
-            let Some(id) = self.network.id(index) else { continue };
+            // Who means ill need not be found.
+            let Some(id) = self.network.id(index).filter(|_| matches!(machine.kind, Kind::Honest(_))) else { continue };
             if id.distance(target) < farthest && !outcome.nearest.iter().any(|found| found.id == id) {
                 return Some(if machine.born + 5 * SETTLED > start { "one missing, new" } else { "one missing, old" });
             }
