@@ -143,6 +143,31 @@ def packs():
     yield b"\x05" + (b"\x04\x02" + small + b"\x00\x09\x10" + b"\0\0") * 2
 
 
+A, M = b"abcdefghij0123456789", b"mnopqrstuvwxyz123456"
+
+
+def packets():
+    """Messages of the DHT, one of each kind."""
+    def query(method, arguments):
+        return b"d1:ad2:id20:" + A + arguments + b"e1:q%d:%s1:t2:aa1:y1:qe" % (len(method), method)
+
+    yield query(b"ping", b"")
+    yield query(b"find_node", b"6:target20:" + M)
+    yield query(b"get_peers", b"9:info_hash20:" + M + b"6:scrapei1e4:wantl2:n42:n6e")
+    yield query(b"announce_peer", b"12:implied_porti1e9:info_hash20:" + M + b"4:porti6881e5:token8:aoeusnth")
+    yield query(b"get", b"3:seqi1e6:target20:" + M)
+    yield query(b"put", b"5:token8:aoeusnth1:v12:Hello World!")
+    yield query(b"put", b"1:k32:" + bytes(32) + b"4:salt1:s3:seqi1e3:sig64:" + bytes(64) + b"5:token1:t1:vli1e0:e")
+    yield query(b"sample_infohashes", b"6:target20:" + M)
+    yield query(b"vote", b"6:target20:" + M)
+    nodes = A + b"\x14\x01\x02\x03\x1a\xe1"
+    yield b"d2:ip6:axje.u1:rd2:id20:" + M + b"5:nodes26:" + nodes + b"5:token1:te1:t4:abcd1:v4:OF\0\x011:y1:re"
+    yield b"d1:rd2:id20:" + M + b"5:token1:t6:valuesl6:axje.u6:idhtnmee1:t2:aa1:y1:re"
+    yield b"d1:rd2:id20:" + M + b"1:k32:" + bytes(32) + b"3:seqi1e3:sig64:" + bytes(64) + b"1:v1:xe1:t2:aa1:y1:re"
+    yield b"d1:rd2:id20:" + M + b"8:intervali60e3:numi1e7:samples20:" + A + b"e1:t2:aa1:y1:re"
+    yield b"d1:eli201e5:wronge1:t2:aa1:y1:ee"
+
+
 def main():
     urls, stored, directories = load("urls.json"), load("files.json"), load("directories.json")
     good = urls["good"]
@@ -169,6 +194,13 @@ def main():
     headers = [record(b"block")[0][:64], whole[-64:], entry.ljust(64, b"\0")]
     write("record", [how + header for how in (b"\0", b"\1") for header in headers])
     write("pack", packs())
+
+    write("message", packets())
+    sent = [b"\xff\x05" + bytes([len(packet)]) + packet for packet in packets() if len(packet) < 256]
+    answer = b"\x40\x00\x09\x02" + bytes(range(60))
+    write("node", [bytes([private]) + one for private in (0, 1) for one in sent] + [b"\0" + b"".join(sent[:6]) + answer])
+    nodes = A + b"\x14\x01\x02\x03\x1a\xe1"
+    write("saved", [b"d3:id420:" + M + b"5:nodes26:" + nodes + b"6:nodes60:e", b"de"])
 
 
 main()
