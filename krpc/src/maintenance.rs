@@ -6,7 +6,8 @@ use crate::{Contact, Family, Method, Node, Target, Task, TaskId, node::Purpose, 
 
 /// When what is due.
 pub(crate) struct Maintenance {
-    /// Nodes of the last time that were not asked yet.
+    /// Nodes of the last time, and those of them that were not asked yet.
+    before: Vec<Contact>,
     saved: VecDeque<Contact>,
     /// Nodes to be looked after.
     checks: VecDeque<Contact>,
@@ -49,7 +50,8 @@ const LOOKUPS_AT_ONCE: usize = 3;
 impl Maintenance {
     pub(crate) fn new(saved: Vec<Contact>, now: Duration) -> Self {
         Self {
-            saved: saved.into(),
+            saved: saved.iter().copied().collect(),
+            before: saved,
             checks: VecDeque::new(),
             lost: VecDeque::new(),
             places: VecDeque::new(),
@@ -77,6 +79,11 @@ impl Maintenance {
     /// When the node has had time to find its place.
     pub(crate) const fn settled(&self) -> Duration {
         self.settled
+    }
+
+    /// Nodes of the last time, whether they still answer or not.
+    pub(crate) fn before(&self) -> &[Contact] {
+        &self.before
     }
 
     pub(crate) fn ended(&mut self, task: TaskId) {

@@ -358,7 +358,7 @@ mod tests {
             "d1:rd2:id3:abce1:t2:aa1:y1:re".to_owned(),
             "d1:r2:id1:t2:aa1:y1:re".to_owned(),
             format!("d1:a{}{}e1:t2:aa1:y1:qe", "l".repeat(5000), "e".repeat(5000)),
-            format!("d1:al{}e1:t2:aa1:y1:qe", "0:".repeat(600)),
+            format!("d1:al{}e1:t2:aa1:y1:qe", "0:".repeat(1300)),
             "d1:a99999999999999999999:xe".to_owned(),
         ];
         for bytes in nothing {

@@ -103,6 +103,9 @@ pub struct Node {
 const PACE: Duration = Duration::from_millis(250);
 const PACE_BURST: u32 = 8;
 
+/// Fewer nodes than this are completed by those of the last time.
+const FEW: usize = 64;
+
 /// Longest packet that is read, in bytes.
 const MOST_PACKET: usize = 4096;
 
@@ -155,9 +158,15 @@ impl Node {
         entries.filter(|entry| entry.failures == 0).map(|entry: &Entry| (entry.contact, entry.heard))
     }
 
-    /// Ids and nodes, to be saved and given to [`Node::new`] the next time.
+    /// Ids and nodes, to be saved and given to [`Node::new`] the next time. As long as few nodes are known, those of the
+    /// last time are among them: a short life without a network must not make the node forget.
     pub fn save(&self) -> crate::Saved {
-        let contacts = self.contacts().map(|(contact, _)| contact).collect();
+        let mut contacts: Vec<_> = self.contacts().map(|(contact, _)| contact).collect();
+        for contact in self.maintenance.before() {
+            if contacts.len() < FEW && !contacts.iter().any(|known| known.address == contact.address) {
+                contacts.push(*contact);
+            }
+        }
         crate::Saved::new(self.id(Family::V4), self.id(Family::V6), contacts)
     }
 

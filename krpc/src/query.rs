@@ -137,6 +137,11 @@ const fn wrong(text: &'static str) -> Refusal {
     (ErrorCode::Protocol, text)
 }
 
+/// An optional integer. One that is something else, or does not fit, is not passed over: the asker means something.
+fn integer(field: Option<Field<'_>>, otherwise: &'static str) -> Result<Option<i64>, Refusal> {
+    field.map(|field| field.integer().ok_or(wrong(otherwise))).transpose()
+}
+
 impl Query {
     pub(crate) fn from_bencode(method: &[u8], arguments: &[u8]) -> Result<Self, Refusal> {
         let mut found = Arguments::default();
@@ -271,8 +276,14 @@ impl<'a> Arguments<'a> {
                 token: self.token()?,
                 seed: self.seed,
             },
-            b"get" => Method::Get { target: self.target()?, sequence: self.sequence.and_then(Field::integer) },
-            b"put" => Method::Put { token: self.token()?, item: self.item()?, cas: self.cas()? },
+            b"get" => {
+                Method::Get { target: self.target()?, sequence: integer(self.sequence, "seq is not an integer")? }
+            }
+            b"put" => Method::Put {
+                token: self.token()?,
+                item: self.item()?,
+                cas: integer(self.cas, "cas is not an integer")?,
+            },
             b"sample_infohashes" => Method::SampleInfohashes { target: self.target()? },
             _ => Method::Unknown { target: self.target.or(self.info_hash).map(Target::from_bytes) },
         })
@@ -286,10 +297,6 @@ impl<'a> Arguments<'a> {
             _ if self.implied_port => Ok(0),
             _ => Err(wrong("no port from 1 to 65535")),
         }
-    }
-
-    fn cas(&self) -> Result<Option<i64>, Refusal> {
-        self.cas.map(|cas| cas.integer().ok_or(wrong("cas is not an integer"))).transpose()
     }
 
     /// The item of a put. Key, sequence number and signature come together or not at all: a node that took a part of

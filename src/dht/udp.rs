@@ -25,7 +25,9 @@ const KERNEL_BUFFER: usize = 4 << 20;
 /// Room for the packets of one call, shared by all sockets of a thread.
 pub(crate) struct Batch {
     bytes: Vec<u8>,
-    received: MultiHeaders<SockaddrStorage>,
+    /// One of each family: a header keeps the length of the last sender's address, to which it cuts the next.
+    received_v4: MultiHeaders<SockaddrStorage>,
+    received_v6: MultiHeaders<SockaddrStorage>,
     sent: MultiHeaders<SockaddrStorage>,
 }
 
@@ -33,7 +35,8 @@ impl Batch {
     pub(crate) fn new() -> Self {
         Self {
             bytes: vec![0; BATCH * LONGEST],
-            received: MultiHeaders::preallocate(BATCH, None),
+            received_v4: MultiHeaders::preallocate(BATCH, None),
+            received_v6: MultiHeaders::preallocate(BATCH, None),
             sent: MultiHeaders::preallocate(BATCH, None),
         }
     }
@@ -79,7 +82,11 @@ impl Udp {
     pub(crate) fn receive(&self, batch: &mut Batch, take: &mut dyn FnMut(&[u8], SocketAddr)) -> io::Result<usize> {
         let mut slices: Vec<_> = batch.bytes.chunks_mut(LONGEST).map(|bytes| [IoSliceMut::new(bytes)]).collect();
         let flags = MsgFlags::MSG_DONTWAIT;
-        let messages = match recvmmsg(self.socket.as_raw_fd(), &mut batch.received, slices.iter_mut(), flags, None) {
+        let headers = match self.family() {
+            Family::V4 => &mut batch.received_v4,
+            Family::V6 => &mut batch.received_v6,
+        };
+        let messages = match recvmmsg(self.socket.as_raw_fd(), headers, slices.iter_mut(), flags, None) {
             Ok(messages) => messages,
             // The other end of an earlier packet is not there: that is its affair.
             Err(Errno::EAGAIN | Errno::EINTR | Errno::ECONNREFUSED) => return Ok(0),
@@ -134,6 +141,21 @@ fn address(address: &SockaddrStorage) -> Option<SocketAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn senders_of_both_families_are_told_apart() {
+        let mut batch = Batch::new();
+        for _ in 0..3 {
+            for home in ["127.0.0.1:0", "[::1]:0"] {
+                let home = home.parse().expect("an address");
+                let (one, other) = (Udp::bind(home).expect("bind"), Udp::bind(home).expect("bind"));
+                assert_eq!(one.send(&mut batch, &[Transmit { to: other.address(), packet: vec![1] }]), 0);
+                let mut senders = Vec::new();
+                assert_eq!(other.receive(&mut batch, &mut |_, from| senders.push(from)).expect("receive"), 1);
+                assert_eq!(senders, [one.address()]);
+            }
+        }
+    }
 
     #[test]
     fn packets_arrive_with_their_sender() {
