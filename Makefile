@@ -7,7 +7,7 @@ CARGO = $(ROCKSDB) cargo
 OFFS = $(CARGO_TARGET_DIR)/release/offs
 FILE ?=
 
-.PHONY: demo test build install lint doc soak bench fuzz twin vectors clean-target requirements
+.PHONY: demo test build install lint doc soak bench fuzz interop sim twin vectors clean-target requirements
 
 demo: build
 	OFFS="$(OFFS)" tools/demo.sh "$(FILE)"
@@ -36,6 +36,15 @@ soak: build
 bench: build
 	OFFS="$(OFFS)" benches/compare.sh
 	$(CARGO) bench --bench scale
+
+# Other nodes of the DHT as hub, writer and reader against ours; it installs them.
+interop: build
+	tests/interop/setup.sh
+	OFFS="$(OFFS)" python3 tests/interop/matrix.py --with offs
+
+# Ten thousand nodes, a tenth of the packets lost, a fifth of the nodes replaced every ten minutes. SIM adds arguments.
+sim:
+	cargo run --release -p sim -- --nodes 10000 --lookups 5000 --at-least 0.999 $(SIM)
 
 # Each parser of foreign bytes, FUZZ_SECONDS each.
 fuzz:

@@ -1,6 +1,7 @@
 //! The real binary, end to end, and the rules of the house.
 
 mod damage;
+mod dht;
 mod program;
 mod tidy;
 mod world;
