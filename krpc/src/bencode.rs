@@ -73,11 +73,11 @@ impl<'a> Field<'a> {
     }
 }
 
-/// Whether the bytes are one object and nothing else.
+/// Whether the bytes are one object that a message can hold, and nothing else.
 pub(crate) fn is_one_object(bytes: &[u8]) -> bool {
     let read = || -> Result<bool, NotBencode> {
-        bounded(bytes)?;
-        let mut decoder = Decoder::new(bytes).with_max_depth(DEPTH);
+        // A message has two dictionaries around a value.
+        let mut decoder = Decoder::new(bytes).with_max_depth(DEPTH - 2);
         let Some(object) = decoder.next_object()? else { return Ok(false) };
         Field::of(object)?;
         Ok(decoder.next_object()?.is_none())

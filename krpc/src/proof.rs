@@ -31,8 +31,9 @@ impl Proof {
         self.young.insert(address);
     }
 
-    pub(crate) fn has(&self, address: &SocketAddr) -> bool {
-        self.young.contains(address) || self.old.contains(address)
+    pub(crate) fn has(&self, address: &SocketAddr, now: Duration) -> bool {
+        let age = now.saturating_sub(self.turned);
+        (age < 2 * self.life && self.young.contains(address)) || (age < self.life && self.old.contains(address))
     }
 }
 
@@ -47,14 +48,16 @@ mod tests {
     #[test]
     fn proofs_are_forgotten_and_few() {
         let mut proof = Proof::new(Duration::from_mins(15), Duration::ZERO);
+        let has = |proof: &Proof, number, minutes| proof.has(&address(number), Duration::from_mins(minutes));
         proof.add(address(1), Duration::ZERO);
-        assert!(proof.has(&address(1)) && !proof.has(&address(2)));
+        assert!(has(&proof, 1, 0) && !has(&proof, 2, 0));
+        assert!(has(&proof, 1, 29) && !has(&proof, 1, 30), "also when nobody else comes");
         proof.add(address(2), Duration::from_mins(16));
-        assert!(proof.has(&address(1)));
+        assert!(has(&proof, 1, 16) && has(&proof, 2, 45) && !has(&proof, 1, 31));
         proof.add(address(3), Duration::from_mins(32));
-        assert!(!proof.has(&address(1)) && proof.has(&address(2)));
+        assert!(!has(&proof, 1, 32) && has(&proof, 2, 32));
         proof.add(address(4), Duration::from_hours(5));
-        assert!(!proof.has(&address(3)) && proof.has(&address(4)));
+        assert!(!has(&proof, 3, 300) && has(&proof, 4, 300));
         for number in 0..=u16::MAX {
             proof.add(address(number), Duration::from_hours(5));
         }

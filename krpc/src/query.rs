@@ -237,7 +237,7 @@ impl<'a> Arguments<'a> {
             b"noseed" => self.no_seed = is_one(),
             b"seed" => self.seed = is_one(),
             b"port" => self.port = field.integer(),
-            b"implied_port" => self.implied_port = field.integer().is_some_and(|implied| implied != 0),
+            b"implied_port" => self.implied_port = matches!(field, Field::Integer(number) if number != "0"),
             b"token" => self.token = field.bytes(),
             b"seq" => self.sequence = Some(field),
             b"cas" => self.cas = Some(field),

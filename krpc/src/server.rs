@@ -123,8 +123,8 @@ impl Node {
         };
         self.counters.answered[kind] += 1;
         let valuable = answer.item.is_some() || !answer.peers.is_empty();
-        let ping = !read_only && self.would_verify(query, valuable, from);
-        let limit = if self.proof.has(&from) {
+        let ping = !read_only && self.would_verify(query, valuable, from, now);
+        let limit = if self.proof.has(&from, now) {
             MOST_WITH_VALUE
         } else {
             (AMPLIFICATION * length).saturating_sub(if ping { PING } else { 0 }).min(MOST_WITH_VALUE)
@@ -139,12 +139,12 @@ impl Node {
 
     /// Whether an asker is to be asked back: to get a place in the table, or because there is more for it than an
     /// address may have that has shown nothing.
-    fn would_verify(&self, query: &Query, valuable: bool, from: SocketAddr) -> bool {
+    fn would_verify(&self, query: &Query, valuable: bool, from: SocketAddr, now: Duration) -> bool {
         let asker = Contact { id: query.id, address: from };
-        if self.transactions.expects(&from) || self.verified.has(&from) {
+        if self.transactions.expects(&from) || self.verified.has(&from, now) {
             return false;
         }
-        (valuable && !self.proof.has(&from))
+        (valuable && !self.proof.has(&from, now))
             || self.sides.get(&Family::of(&from)).is_some_and(|side| side.table.wants(&asker))
     }
 

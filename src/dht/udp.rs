@@ -16,8 +16,8 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, ipproto, socket_
 /// Packets of one system call.
 const BATCH: usize = 64;
 
-/// Longest packet that is taken, in bytes. A longer one is cut, and then it is no message.
-const LONGEST: usize = 4096;
+/// Bytes that are taken of a packet: one more than the longest that a node reads, so that it sees which are longer.
+const LONGEST: usize = 4097;
 
 /// What the kernel may keep for us while we are busy, in bytes; it may allow less.
 const KERNEL_BUFFER: usize = 4 << 20;
