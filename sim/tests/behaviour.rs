@@ -1,4 +1,5 @@
 //! What nodes do together.
+#![expect(clippy::print_stdout, reason = "the seed of a run is shown when it fails")]
 
 use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
@@ -16,7 +17,7 @@ fn seed() -> u64 {
 
 /// Addresses in different networks.
 fn public(number: u32) -> SocketAddr {
-    let [_, a, b, c] = (number % 80 << 16 | number / 80).to_be_bytes();
+    let [_, a, b, c] = (((number % 80) << 16) | (number / 80)).to_be_bytes();
     SocketAddr::from(([20 + a, b, c, 1], 6881))
 }
 
@@ -220,7 +221,9 @@ fn a_storm_of_restarts_locks_nobody_out() {
     let nodes = start(&mut network, &vec![None; NODES], true);
     minutes(&mut network, if items > 100 { 30 } else { 5 });
     let saved: Vec<_> = nodes.iter().map(|index| network.node(*index).map(krpc::Node::save)).collect();
-    nodes.iter().for_each(|index| network.kill(*index));
+    for index in nodes {
+        network.kill(index);
+    }
     // Everybody has forgotten the items when they are back.
     minutes(&mut network, 125);
     let nodes = start(&mut network, &saved, false);
