@@ -42,9 +42,9 @@ interop: build
 	tests/interop/setup.sh
 	OFFS="$(OFFS)" python3 tests/interop/matrix.py --with offs
 
-# Ten thousand nodes, a tenth of the packets lost, a fifth of the nodes replaced every ten minutes. SIM adds arguments.
+# Ten thousand nodes, a tenth of the packets lost, a fifth of the nodes replaced every ten minutes. SIM says otherwise.
 sim:
-	cargo run --release -p sim -- --nodes 10000 --lookups 5000 --at-least 0.999 $(SIM)
+	cargo run --release -p sim -- $(or $(SIM),--nodes 10000 --lookups 5000) --at-least 0.999
 
 # Each parser of foreign bytes, FUZZ_SECONDS each.
 fuzz:

@@ -9,9 +9,11 @@ Environment: OFFS, the program; DHT_SECONDS, for each kind (default 5); DHT_ROUN
 counts. libtorrent comes from tests/interop/setup.sh.
 """
 
+import hashlib
 import json
 import os
 import pathlib
+import socket
 import subprocess
 import sys
 import tempfile
@@ -75,6 +77,61 @@ def trial(command, home):
         server.wait()
 
 
+def query(method, arguments, number):
+    """A query of a node that answers none; `arguments` come after its id in the order of their keys."""
+    return b"d1:ad2:id20:" + b"A" * 20 + arguments + b"e1:q%d:%s2:roi1e1:t4:%s1:y1:qe" % (
+        len(method), method, number.to_bytes(4, "big"))
+
+
+def exchange(server, packets):
+    """Sends packets, at most 64 unanswered, and gives the answers in the order in which they come."""
+    answers, sent = [], 0
+    while len(answers) < len(packets):
+        while sent < min(len(packets), len(answers) + 64):
+            server.send(packets[sent])
+            sent += 1
+        answers.append(server.recv(2048))
+    return answers
+
+
+def fill(address, swarms=4000, peers=500, items=16_384):
+    """Announces and puts until the node's stores are full."""
+    ip, port = address.rsplit(":", 1)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.connect((ip, int(port)))
+        server.settimeout(5)
+
+        def token(method, key, target):
+            answer, = exchange(server, [query(method, b"%d:%s20:" % (len(key), key) + target, 1)])
+            return answer.partition(b"5:token8:")[2][:8]
+
+        for _ in range(swarms):
+            swarm = os.urandom(20)
+            good = token(b"get_peers", b"info_hash", swarm)
+            exchange(server, [
+                query(b"announce_peer", b"9:info_hash20:" + swarm + b"4:porti%de5:token8:" % port + good, port)
+                for port in range(1, peers + 1)
+            ])
+        for _ in range(items):
+            value = b"996:" + os.urandom(996)
+            good = token(b"get", b"target", hashlib.sha1(value).digest())
+            exchange(server, [query(b"put", b"5:token8:" + good + b"1:v" + value, 1)])
+
+
+def full(home):
+    """Memory of our node when its stores are full, and its figures."""
+    at = f"127.0.0.1:{free_port('127.0.0.1')}"
+    server = on(0, [OFFS, "dht", "serve", "--bind", at, "--json"], env={**os.environ, "OFFS_HOME": home})
+    server.stdout.readline()
+    idle = resident(server.pid)
+    fill(at)
+    most = resident(server.pid, "VmHWM")
+    server.terminate()
+    figures = json.loads(server.communicate()[0])
+    return f"offs: {idle:.1f} MiB at the start, {most:.1f} at most with {figures['swarms']} swarms of " \
+           f"{figures['peers']} peers and {figures['items']} items"
+
+
 def main():
     best = {"offs": {}, "libtorrent": {}}
     with tempfile.TemporaryDirectory(prefix="offs-bench-dht-") as home:
@@ -90,6 +147,7 @@ def main():
                         best[name]["MiB"] = max(figure, best[name].get("MiB", 0))
                     elif figure["for_a_processor_second"] > best[name].get(kind, {}).get("for_a_processor_second", 0):
                         best[name][kind] = figure
+        filled = full(home)
     print(f"{'answers a processor second':28}{'offs':>12}{'libtorrent':>12}{'ratio':>8}{'bytes':>14}")
     for kind in KINDS:
         ours, theirs = best["offs"][kind], best["libtorrent"][kind]
@@ -102,6 +160,7 @@ def main():
         lost = sum(figures[kind]["lost"] for kind in KINDS)
         print(f"{name}: a second {rates}; {lost} lost; the longest answer "
               f"{max(figures[kind]['longest_answer'] for kind in KINDS)} bytes")
+    print(filled)
 
 
 main()
