@@ -109,6 +109,9 @@ pub(crate) enum Failure {
     /// An address cannot be listened on.
     #[error("cannot listen on {address}")]
     Bind { address: std::net::SocketAddr, source: io::Error },
+    /// Another node runs in this home.
+    #[error("another node uses {}", path.display())]
+    DhtInUse { path: PathBuf },
     /// A socket failed.
     #[error("the network failed")]
     Socket(#[source] io::Error),

@@ -76,6 +76,7 @@ pub(crate) fn code(failure: &Failure) -> u8 {
         | Failure::NotStored
         | Failure::Name { .. }
         | Failure::Bind { .. }
+        | Failure::DhtInUse { .. }
         | Failure::Socket(_)
         | Failure::Special { .. } => FAILED,
     }
@@ -151,6 +152,7 @@ fn hint(failure: &Failure) -> Option<&'static str> {
         Failure::Bind { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
             Some("something listens there already; say with --bind where else")
         }
+        Failure::DhtInUse { .. } => Some("stop that one, or use another --home"),
         Failure::KeyFile { .. } => Some("make one with `offs key new FILE`"),
         Failure::Exists { .. } | Failure::NoName => Some("say with -o where to write it"),
         Failure::UrlsLost { .. } => Some("pin again what you want to keep, then run `offs gc --accept-lost-urls`"),

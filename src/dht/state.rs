@@ -1,6 +1,7 @@
 //! What `dht serve` leaves in the home directory: its ids and nodes, and where it listens while it runs.
 
 use std::{
+    fs::{File, TryLockError},
     io::{self, Write as _},
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -26,6 +27,18 @@ impl State {
 
     fn addresses_path(&self) -> PathBuf {
         self.directory.join("addresses")
+    }
+
+    /// Makes sure that no other node uses this directory, for as long as the file is open.
+    pub(crate) fn lock(&self) -> Result<File, Failure> {
+        crate::home::make_private(&self.directory)?;
+        let path = self.directory.join("lock");
+        let file = File::create(&path).map_err(|source| Failure::io("create", &path, source))?;
+        match file.try_lock() {
+            Ok(()) => Ok(file),
+            Err(TryLockError::WouldBlock) => Err(Failure::DhtInUse { path: self.directory.clone() }),
+            Err(TryLockError::Error(source)) => Err(Failure::io("lock", path, source)),
+        }
     }
 
     /// Ids and nodes of the last time; none are as good as an empty table.

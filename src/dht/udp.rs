@@ -88,8 +88,11 @@ impl Udp {
         };
         let messages = match recvmmsg(self.socket.as_raw_fd(), headers, slices.iter_mut(), flags, None) {
             Ok(messages) => messages,
-            // The other end of an earlier packet is not there: that is its affair.
-            Err(Errno::EAGAIN | Errno::EINTR | Errno::ECONNREFUSED) => return Ok(0),
+            Err(Errno::EAGAIN | Errno::EINTR) => return Ok(0),
+            // Somebody is not there, or the network is not at the moment: that is no reason to end.
+            Err(Errno::ECONNREFUSED | Errno::EHOSTUNREACH | Errno::ENETUNREACH | Errno::ENETDOWN | Errno::ENOBUFS) => {
+                return Ok(0);
+            }
             Err(error) => return Err(error.into()),
         };
         let mut count = 0;

@@ -65,6 +65,8 @@ const LOOPBACK: &[&str] = &["--bind", "127.0.0.1:0"];
 fn items_are_put_and_got() {
     let world = World::new();
     let server = Server::start(&world, LOOPBACK);
+    let ran = world.run(&["dht", "serve", "--bind", "127.0.0.1:0"]).expect(1);
+    assert!(ran.err.contains("another node uses"), "{}", ran.err);
     // The commands find the node by its home.
     let target = world.run(&["dht", "put", "hello"]).expect(0).text();
     assert_eq!(target, "e28910ea0adb94dd45ced75fbff3e135c01bc437");

@@ -29,6 +29,7 @@ const PORT: u16 = 23401;
 const SAVING: Duration = Duration::from_mins(1);
 
 pub(crate) fn run(serve: &Serve, state: &State) -> Result<(), Failure> {
+    let _lock = state.lock()?;
     let bootstrap = bootstrap(serve)?;
     let (sockets, addresses) = sockets(serve)?;
     let known_private = !bootstrap.is_empty() && bootstrap.iter().all(is_private);
