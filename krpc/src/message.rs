@@ -410,6 +410,50 @@ mod tests {
         assert_eq!(forged.item(&item.target(), b""), Some(item));
     }
 
+    /// What other programs really send.
+    #[test]
+    fn packets_of_others_are_read() {
+        let packets = include_str!("../../fixtures/dht/captured.txt");
+        let mut kinds = std::collections::BTreeMap::new();
+        for line in packets.lines().filter(|line| !line.starts_with('#')) {
+            let (sender, bytes) = line.split_once(' ').expect("sender and bytes");
+            let bytes = hex::decode(bytes).expect("hex");
+            let message = Message::from_bytes(&bytes).unwrap_or_else(|error| panic!("{sender}: {error}"));
+            let kind = match &message.body {
+                Body::Query(query) => {
+                    assert_ne!(query.method.name(), b"", "{sender}: a method that we do not know");
+                    if let Method::Put { item: Item::Mutable(item), .. } = &query.method {
+                        assert_eq!(item.verify(), Ok(()), "{sender}");
+                    }
+                    String::from_utf8_lossy(query.method.name()).into_owned()
+                }
+                Body::Response(response) => {
+                    let of_itself = Item::Immutable(response.item.value.clone().unwrap_or_else(no_value)).target();
+                    let has_value = response.item.value.is_some();
+                    // The salt of the signed ones is not in an answer, so of those only the parts are looked at.
+                    assert!(!has_value || response.item.item(&of_itself, b"").is_some(), "{sender}");
+                    "response".to_owned()
+                }
+                Body::Error(_) => "error".to_owned(),
+            };
+            *kinds.entry((sender.to_owned(), kind)).or_insert(0) += 1;
+            // Nothing that we know is lost on the way.
+            assert_eq!(Message::from_bytes(&message.to_bytes()), Ok(message), "{sender}");
+        }
+        for (sender, kind) in [
+            ("libtorrent-2.1.1", "put"),
+            ("bittorrent-dht-11.0.12", "announce_peer"),
+            ("mainline-8.0.1", "get"),
+            ("aria2-1.36.0", "response"),
+        ] {
+            assert!(kinds.contains_key(&(sender.to_owned(), kind.to_owned())), "{sender} {kind}: {kinds:?}");
+        }
+    }
+
+    fn no_value() -> Value {
+        Value::from_bytes(b"").expect("a value")
+    }
+
     fn target() -> impl Strategy<Value = Target> {
         any::<[u8; 20]>().prop_map(Target::from_bytes)
     }
