@@ -109,6 +109,9 @@ pub(crate) enum Failure {
     /// An address cannot be listened on.
     #[error("cannot listen on {address}")]
     Bind { address: std::net::SocketAddr, source: io::Error },
+    /// There are no figures of a node.
+    #[error("no node ever ran in this home")]
+    NeverServed,
     /// Another node runs in this home.
     #[error("another node uses {}", path.display())]
     DhtInUse { path: PathBuf },

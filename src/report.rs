@@ -70,6 +70,7 @@ pub(crate) fn code(failure: &Failure) -> u8 {
         | Failure::Changed { .. }
         | Failure::PathTooLong { .. }
         | Failure::NobodyKnown
+        | Failure::NeverServed
         | Failure::NobodyAnswered { .. }
         | Failure::NoAnswer { .. }
         | Failure::Refused { .. }

@@ -85,6 +85,12 @@ pub(crate) enum DhtCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Figures of `dht serve`, as of the last minute
+    Stats {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Run many nodes on loopback, a network to test clients in
     Swarm(Swarm),
     /// Measure how many queries a node of a private network answers

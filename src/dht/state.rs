@@ -63,6 +63,20 @@ impl State {
         self.replace(&self.nodes(), &saved.to_bytes())
     }
 
+    /// What the node had done and had when it was last saved, as JSON.
+    pub(crate) fn figures(&self) -> Result<String, Failure> {
+        let path = self.directory.join("figures");
+        match std::fs::read_to_string(&path) {
+            Ok(text) => Ok(text),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Failure::NeverServed),
+            Err(source) => Err(Failure::io("read", path, source)),
+        }
+    }
+
+    pub(crate) fn write_figures(&self, figures: &serde_json::Value) -> Result<(), Failure> {
+        self.replace(&self.directory.join("figures"), figures.to_string().as_bytes())
+    }
+
     /// Where a running node listens.
     pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
         let text = std::fs::read_to_string(self.addresses_path()).unwrap_or_default();

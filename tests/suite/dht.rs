@@ -93,6 +93,9 @@ fn items_are_put_and_got() {
     assert_eq!(world.run(&["dht", "get", "--key", &key, "--salt", "s"]).expect(0).out, b"three");
     world.run(&["dht", "get", "--key", &key]).expect(4);
     let figures = server.stop();
+    let stats = world.run(&["dht", "stats", "--json"]).expect(0);
+    assert_eq!(serde_json::from_slice::<Value>(&stats.out).expect("JSON"), figures);
+    assert!(world.run(&["dht", "stats"]).expect(0).text().contains("answered put"));
     assert_eq!((figures["items"].as_u64(), figures["malformed"].as_u64()), (Some(3), Some(0)));
 }
 

@@ -46,9 +46,26 @@ pub(crate) fn run(arguments: &Arguments, dht: &Dht) -> Result<(), Failure> {
         }
         DhtCommand::Sample { target, at: None, network } => ask::samples(*target, network, &state),
         DhtCommand::Nodes { json } => nodes(*json, &state),
+        DhtCommand::Stats { json } => stats(*json, &state),
         DhtCommand::Swarm(swarm) => swarm::run(swarm),
         DhtCommand::Load(load) => load::run(load),
     }
+}
+
+fn stats(as_json: bool, state: &State) -> Result<(), Failure> {
+    let text = state.figures()?;
+    if as_json {
+        return output::line(text);
+    }
+    let figures: serde_json::Map<_, _> = serde_json::from_str(&text).unwrap_or_default();
+    let answered = figures.get("answered").and_then(serde_json::Value::as_object);
+    for (name, figure) in figures.iter().filter(|(_, figure)| figure.is_number()) {
+        output::line(format_args!("{name:24}{figure}"))?;
+    }
+    for (name, figure) in answered.into_iter().flatten() {
+        output::line(format_args!("{:24}{figure}", format!("answered {name}")))?;
+    }
+    Ok(())
 }
 
 fn nodes(as_json: bool, state: &State) -> Result<(), Failure> {

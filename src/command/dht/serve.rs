@@ -48,12 +48,11 @@ pub(crate) fn run(serve: &Serve, state: &State) -> Result<(), Failure> {
     let mut driver = Driver::new().map_err(Failure::Socket)?;
     driver.stop_at_signals().map_err(Failure::Socket)?;
     driver.add(settings, saved.as_ref(), sockets).map_err(Failure::Socket)?;
-    state.write(&driver.endpoints()[0].node.save())?;
+    save(&driver, state)?;
     state.write_addresses(&addresses)?;
     tell_start(serve, &addresses, private)?;
     let result = turn_until_stopped(&mut driver, state);
-    let figures = figures(&driver.endpoints()[0].node.counters(), driver.lost);
-    state.write(&driver.endpoints()[0].node.save())?;
+    let figures = save(&driver, state)?;
     state.remove_addresses()?;
     if serve.json {
         output::json(&figures)?;
@@ -127,10 +126,19 @@ fn turn_until_stopped(driver: &mut Driver, state: &State) -> Result<(), Failure>
         }
         if saved.elapsed() >= SAVING {
             saved = Instant::now();
-            state.write(&driver.endpoints()[0].node.save())?;
+            save(driver, state)?;
         }
     }
     Ok(())
+}
+
+/// Saves ids and nodes, and the figures, which it returns.
+fn save(driver: &Driver, state: &State) -> Result<Value, Failure> {
+    let node = &driver.endpoints()[0].node;
+    state.write(&node.save())?;
+    let figures = figures(&node.counters(), driver.lost);
+    state.write_figures(&figures)?;
+    Ok(figures)
 }
 
 /// A node's figures, by the names that they have in `krpc`.
