@@ -27,6 +27,8 @@ mod maintenance;
 mod message;
 mod node;
 mod node_id;
+#[cfg(test)]
+mod node_tests;
 mod peer_store;
 mod proof;
 mod publisher;

@@ -314,6 +314,11 @@ impl Node {
         now.max(next.saturating_sub(PACE * PACE_BURST))
     }
 
+    /// Whether queries to an IP wait already: more of them would only pile up.
+    pub(crate) fn is_behind(&self, ip: &IpAddr, now: Duration) -> bool {
+        self.paces.get(ip).is_some_and(|next| *next > now + PACE * PACE_BURST)
+    }
+
     /// Notes that a node is there and answers for its id.
     pub(crate) fn heard(&mut self, contact: Contact, now: Duration) {
         self.proof.add(contact.address, now);

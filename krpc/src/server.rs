@@ -141,7 +141,7 @@ impl Node {
     /// address may have that has shown nothing.
     fn would_verify(&self, query: &Query, valuable: bool, from: SocketAddr, now: Duration) -> bool {
         let asker = Contact { id: query.id, address: from };
-        if self.transactions.expects(&from) || self.verified.has(&from, now) {
+        if self.transactions.expects(&from) || self.verified.has(&from, now) || self.is_behind(&from.ip(), now) {
             return false;
         }
         (valuable && !self.proof.has(&from, now))
