@@ -82,6 +82,9 @@ pub(crate) enum Failure {
     /// Nobody that was asked answered.
     #[error("none of {asked} nodes answered")]
     NobodyAnswered { asked: u32 },
+    /// An address to ask from that no node can be reached from.
+    #[error("no node can be asked from {address}")]
+    BindFamily { address: std::net::SocketAddr },
     /// A node did not answer.
     #[error("{node} does not answer")]
     NoAnswer { node: String },
@@ -103,6 +106,9 @@ pub(crate) enum Failure {
     /// A file is no key.
     #[error("{} is not a key", path.display())]
     KeyFile { path: PathBuf },
+    /// Text that is not `HOST:PORT`.
+    #[error("{name} is not HOST:PORT")]
+    NoPort { name: String },
     /// A name has no address.
     #[error("{name} has no address")]
     Name { name: String, source: io::Error },

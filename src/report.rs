@@ -54,6 +54,8 @@ pub(crate) fn code(failure: &Failure) -> u8 {
         | Failure::IsDirectory { .. }
         | Failure::Item(_)
         | Failure::KeyFile { .. }
+        | Failure::NoPort { .. }
+        | Failure::BindFamily { .. }
         | Failure::NoName => USAGE,
         Failure::NoSuchPath { .. } | Failure::NotListed { .. } | Failure::NoItem { .. } | Failure::NoPeers { .. } => {
             NOT_FOUND

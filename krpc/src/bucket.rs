@@ -1,6 +1,9 @@
 //! The nodes that share so many leading bits with us, and those that wait for a place.
 
-use std::{net::IpAddr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use crate::{Contact, secure_id::is_secure};
 
@@ -99,6 +102,11 @@ impl Bucket {
             }
         }
         (self.entries[at].failures >= Self::PATIENCE).then(|| (self.entries.swap_remove(at).contact, None))
+    }
+
+    /// Forgets replacements at an address.
+    pub(crate) fn forget_waiting(&mut self, at: &dyn Fn(SocketAddr) -> bool) {
+        self.replacements.retain(|entry| !at(entry.contact.address));
     }
 
     /// Removes a node at once: its address has another id now.

@@ -88,12 +88,18 @@ impl RoutingTable {
         let entry = Entry { contact, heard: now, asked: now, failures: 0 };
         let size = WIDE.get(index).copied().unwrap_or(K);
         match bucket.insert(entry, size, self.distinct) {
-            Place::Taken => drop(self.ids.insert(key, contact.id)),
-            Place::Instead(out) => {
-                self.ids.remove(&self.key(out.address));
-                self.ids.insert(key, contact.id);
-            }
-            Place::Waits | Place::Refused => {}
+            Place::Taken => {}
+            Place::Instead(out) => drop(self.ids.remove(&self.key(out.address))),
+            Place::Waits | Place::Refused => return,
+        }
+        self.ids.insert(key, contact.id);
+        // It may have waited elsewhere, under another id.
+        let distinct = self.distinct;
+        let same = |address: SocketAddr| {
+            if distinct { address.ip() == key.ip() } else { address == key }
+        };
+        for bucket in &mut self.buckets {
+            bucket.forget_waiting(&same);
         }
     }
 
@@ -355,6 +361,23 @@ mod tests {
         // An id that is taken stays with the one who answers.
         table.heard(Contact { address: in_bucket(3).address, ..other }, Duration::ZERO);
         assert_eq!(table.closest(&other.id.as_target(), 8), [other]);
+    }
+
+    #[test]
+    fn who_waited_under_another_id_waits_no_more() {
+        let mut table = RoutingTable::new(NodeId::from_bytes([0; 20]), false);
+        for number in 1..=9 {
+            table.heard(in_bucket(number), Duration::ZERO);
+        }
+        // The ninth waits, and then shows another id that has a place in another bucket.
+        let mut far = [0; 20];
+        far[0] = 0x80;
+        let now = Contact { id: NodeId::from_bytes(far), ..in_bucket(9) };
+        table.heard(now, Duration::ZERO);
+        table.failed(&in_bucket(1));
+        let of_ninth: Vec<_> = table.entries().filter(|entry| entry.contact.address == now.address).collect();
+        assert_eq!(of_ninth.iter().map(|entry| entry.contact).collect::<Vec<_>>(), [now]);
+        assert_eq!(table.len(), table.entries().count());
     }
 
     #[test]

@@ -216,9 +216,10 @@ impl Node {
                 response.item = item;
             }
         }
-        // Peers first, but in a short answer half is for nodes.
+        // Peers first, but there is room for nodes, in a short answer half of it.
         let peer = 2 + 1 + family.address_length() + usize::from(family == Family::V6);
-        let for_peers = if limit >= MOST_ANSWER { room.left } else { room.left / 2 };
+        let for_nodes = near.map_or(0, |_| nodes_length(K, family)).min(room.left / 2);
+        let for_peers = room.left - for_nodes;
         let count = (for_peers.saturating_sub(PEERS_KEY) / peer).min(peers.len());
         if count > 0 && room.takes(PEERS_KEY + count * peer) {
             response.values = peers;

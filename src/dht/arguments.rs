@@ -142,8 +142,8 @@ pub(crate) struct Get {
     #[arg(long, value_name = "HEX", value_parser = parse_key)]
     pub(crate) key: Option<[u8; 32]>,
     /// Its salt
-    #[arg(long, requires = "key", default_value = "")]
-    pub(crate) salt: String,
+    #[arg(long, requires = "key")]
+    pub(crate) salt: Option<String>,
     /// Write the value as it is bencoded, also if it is a string
     #[arg(long)]
     pub(crate) bencode: bool,
@@ -162,8 +162,8 @@ pub(crate) struct Put {
     #[arg(long, value_name = "FILE")]
     pub(crate) key: Option<PathBuf>,
     /// Tells several items of one key apart; at most 64 bytes
-    #[arg(long, requires = "key", default_value = "")]
-    pub(crate) salt: String,
+    #[arg(long, requires = "key")]
+    pub(crate) salt: Option<String>,
     /// Sequence number; else one more than that of the item there
     #[arg(long, requires = "key", value_parser = clap::value_parser!(i64).range(0..))]
     pub(crate) seq: Option<i64>,

@@ -11,7 +11,7 @@ use super::{
     state::State,
     udp::Udp,
 };
-use crate::failure::Failure;
+use crate::{failure::Failure, progress::warn};
 
 /// What we call ourselves on the wire: OFFS, version 1.
 pub(crate) const VERSION: [u8; 4] = *b"OF\0\x01";
@@ -31,7 +31,9 @@ impl Client {
             match resolve(name) {
                 Ok(addresses) => bootstrap.extend(addresses),
                 // One of several may be gone.
-                Err(failure) if network.public => tracing::warn!(name, %failure, "passed over"),
+                Err(failure @ Failure::Name { .. }) if network.public => {
+                    warn(&format!("{failure}; it is passed over"));
+                }
                 Err(failure) => return Err(failure),
             }
         }
@@ -44,6 +46,9 @@ impl Client {
         let all = || bootstrap.iter().chain(&known).chain(also);
         if all().next().is_none() {
             return Err(Failure::NobodyKnown);
+        }
+        if let Some(address) = network.bind.filter(|bind| !all().any(|other| Family::of(other) == Family::of(bind))) {
+            return Err(Failure::BindFamily { address });
         }
         let private = all().all(is_private);
         let mut sockets = Vec::new();

@@ -33,8 +33,8 @@ impl KeyFile {
     }
 
     pub(crate) fn read(path: &Path) -> Result<Self, Failure> {
-        let text = std::fs::read_to_string(path).map_err(|source| Failure::io("read", path, source))?;
-        let seed = hex::decode(text.trim()).ok().and_then(|bytes| bytes.try_into().ok());
+        let text = std::fs::read(path).map_err(|source| Failure::io("read", path, source))?;
+        let seed = hex::decode(text.trim_ascii()).ok().and_then(|bytes| bytes.try_into().ok());
         let wrong = || Failure::KeyFile { path: PathBuf::from(path) };
         Ok(Self { key: krpc::SigningKey::from_seed(seed.ok_or_else(wrong)?) })
     }

@@ -14,6 +14,10 @@ pub(crate) const PUBLIC: [&str; 4] = [
 
 /// All addresses of `HOST:PORT`.
 pub(crate) fn resolve(name: &str) -> Result<Vec<SocketAddr>, Failure> {
+    let port = name.rsplit_once(':').and_then(|(host, port)| port.parse().ok().filter(|_| !host.is_empty()));
+    if port.is_none_or(|port: u16| port == 0) {
+        return Err(Failure::NoPort { name: name.to_owned() });
+    }
     let found = name.to_socket_addrs().map_err(|source| Failure::Name { name: name.to_owned(), source })?;
     Ok(found.map(|address| SocketAddr::new(address.ip().to_canonical(), address.port())).collect())
 }

@@ -9,7 +9,7 @@ use std::{
 
 use krpc::Saved;
 
-use crate::failure::Failure;
+use crate::{failure::Failure, progress::warn};
 
 /// The directory `dht` in the home directory.
 pub(crate) struct State {
@@ -49,7 +49,7 @@ impl State {
                 Ok(saved) => Ok(Some(saved)),
                 // It is only a convenience: the node finds others again.
                 Err(error) => {
-                    tracing::warn!(path = %path.display(), %error, "the saved nodes are passed over");
+                    warn(&format!("{} is {error}; it is passed over", path.display()));
                     Ok(None)
                 }
             },

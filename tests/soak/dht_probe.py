@@ -25,6 +25,7 @@ MOST_VALUE, MOST_SALT, MOST_ITEMS, MOST_SWARMS, MOST_PEERS = 1000, 64, 16_384, 4
 GENERIC, SERVER, PROTOCOL, METHOD, TOO_LONG, SIGNATURE, SALT, CAS, OLD = 201, 202, 203, 204, 205, 206, 207, 301, 302
 # How much more memory the node may take while and after it is flooded, with its stores full.
 GROWTH = 96 << 20
+BOTH = ("127.0.0.1:0", "[::1]:0")
 METHODS = ("ping", "find_node", "get_peers", "announce_peer", "get", "put", "sample_infohashes")
 
 
@@ -171,20 +172,20 @@ def query(method, transaction=b"tt", **arguments):
 class Server(Program):
     """The program as a node on loopback."""
 
-    def __init__(self, trial, name, *arguments, v6=False, prove=True, bind="127.0.0.1:0"):
+    def __init__(self, trial, name, *arguments, binds=("127.0.0.1:0",), prove=True):
         super().__init__(trial.folder / name)
         self.trial = trial
-        binds = ["--bind", bind, *(["--bind", "[::1]:0"] if v6 else [])]
+        arguments = [*(part for bind in binds for part in ("--bind", bind)), *arguments]
         self.errors = trial.folder / f"{name}.stderr"
         with open(self.errors, "wb") as errors:
-            self.process = self.start("dht", "serve", *binds, *arguments, "--json", stdout=subprocess.PIPE,
+            self.process = self.start("dht", "serve", *arguments, "--json", stdout=subprocess.PIPE,
                                       stderr=errors)
         listening = [text.rsplit(":", 1) for text in json.loads(self.process.stdout.readline())["listening"]]
         self.addresses = {text.strip("[]").replace("0.0.0.0", "127.0.0.1"): int(port) for text, port in listening}
         self.peers = []
         # One of each family: packets of a family are dealt with in their order.
-        self.witnesses = {**({True: Peer(self, "::1")} if v6 else {}), False: Peer(self, "127.0.0.1")}
-        self.witness = self.witnesses[False]
+        self.witnesses = {":" in ip: Peer(self, ip) for ip in self.addresses}
+        self.witness = next(iter(self.witnesses.values()))
         for witness in self.witnesses.values() if prove else ():
             witness.prove()
 
@@ -200,10 +201,10 @@ class Server(Program):
         self.peers.append(peer)
         return peer
 
-    def alive(self, *seen, v6=False):
+    def alive(self, *seen, v6=None):
         """The node answers a ping; whatever was sent to it before has been dealt with then."""
         self.trial.check(self.process.poll() is None, "the node lives", *seen)
-        return self.witnesses[v6].ping(*seen)
+        return self.witnesses.get(v6, self.witness).ping(*seen)
 
     def said(self):
         return self.errors.read_text(errors="replace")[-3000:]
@@ -301,7 +302,8 @@ class Peer:
 
     def one(self, packet):
         answers = self.exchange(packet)
-        self.trial.check(len(answers) == 1, "there is one answer", packet[:600], f"{len(answers)} answers", *answers[:3])
+        self.trial.check(len(answers) == 1, "there is one answer", packet[:600], f"{len(answers)} answers",
+                         *answers[:3])
         return answers[0]
 
     def ask(self, method, **arguments):
@@ -332,7 +334,7 @@ class Peer:
         while not self.proved and time.monotonic() < until:
             self.ping()
             self.receive(0.05)
-        self.trial.check(self.proved, "a newcomer is asked by a ping")
+        self.trial.check(self.proved, "a newcomer is asked by a ping", self.ip)
         self.ping()
 
     def named(self, other=None, **more):
@@ -435,7 +437,8 @@ def envelope(server):
         "11 levels": ping(b"1:x" + nest(9)), "1,000 levels": ping(b"1:x" + nest(1000)),
         "1,201 tokens": ping(b"1:xl" + b"0:" * 1200 + b"e"), "a list of 1,900": ping(b"1:xl" + b"0:" * 1900 + b"e"),
         "a string longer than the packet": ping(b"1:x99:a"), "a string of 2^31 bytes": ping(b"1:x2147483648:a"),
-        "a string of 2^63 bytes": ping(b"1:x9223372036854775808:a"), "a string of 2^64 - 1": ping(b"1:x18446744073709551615:a"),
+        "a string of 2^63 bytes": ping(b"1:x9223372036854775808:a"),
+        "a string of 2^64 - 1": ping(b"1:x18446744073709551615:a"),
         "a string of 10^100": ping(b"1:x1" + b"0" * 100 + b":a"), "a negative length": ping(b"1:x-1:a"),
         "a length with a plus": ping(b"1:x+1:a"), "a length with a zero before": ping(b"1:x01:a"),
         "a length of two zeros": ping(b"1:x00:"), "a length with a space": ping(b"1:x 1:a"),
@@ -445,7 +448,8 @@ def envelope(server):
         "an empty integer": ping(b"1:xie"), "a lone minus": ping(b"1:xi-e"), "two minuses": ping(b"1:xi--1e"),
         "an integer with a space": ping(b"1:xi 1e"), "a fraction": ping(b"1:xi1.5e"), "an exponent": ping(b"1:xi1e5e"),
         "an integer in hexadecimal": ping(b"1:xi0x1e"), "an integer without an end": ping(b"1:xi1"),
-        "a key without a value": ping(b"1:x"), "an integer for a key": ping(b"i1ei1e"), "a list for a key": ping(b"lei1e"),
+        "a key without a value": ping(b"1:x"), "an integer for a key": ping(b"i1ei1e"),
+        "a list for a key": ping(b"lei1e"),
         "unsorted keys in the arguments": b"d1:ad1:xi1e2:id20:" + me + b"e1:q4:ping1:t2:tt1:y1:qe",
         "a key twice in the arguments": ping(b"2:id20:" + me),
         "a key twice with other values": ping(b"1:xi1e1:xi2e"),
@@ -453,10 +457,12 @@ def envelope(server):
         "y first": b"d1:y1:q1:a" + identity + b"1:q4:ping1:t2:tte",
         "a key twice at the top": b"d1:a" + identity + b"1:q4:ping1:q4:ping1:t2:tt1:y1:qe",
         "t twice": b"d1:a" + identity + b"1:q4:ping1:t2:tt1:t2:uu1:y1:qe",
-        "unsorted keys deep inside": ping(b"1:xld1:bi1e1:ai1eee"), "a key twice deep inside": ping(b"1:xld1:ai1e1:ai1eee"),
+        "unsorted keys deep inside": ping(b"1:xld1:bi1e1:ai1eee"),
+        "a key twice deep inside": ping(b"1:xld1:ai1e1:ai1eee"),
         "keys sorted by length": ping(b"1:zi1e2:aai1e"),
     }
-    silent |= {f"a transaction id of {length} bytes": query("ping", bytes(length), id=me) for length in (0, 33, 100, 1000)}
+    silent |= {f"a transaction id of {length} bytes": query("ping", bytes(length), id=me)
+               for length in (0, 33, 100, 1000)}
     for kind, value in {"an integer": 7, "a list": ["tt"], "a dictionary": {"t": "t"}}.items():
         silent[f"{kind} for t"] = encode({"a": {"id": me}, "q": "ping", "t": value, "y": "q"})
         silent[f"{kind} for y"] = encode({"a": {"id": me}, "q": "ping", "t": "tt", "y": value})
@@ -477,7 +483,8 @@ def envelope(server):
     for kind, body in {"a response": {"r": {"id": me}, "y": "r"}, "an error": {"e": [201, "no"], "y": "e"},
                        "a response without an id": {"r": {}, "y": "r"}, "a response without r": {"y": "r"},
                        "an error without e": {"y": "e"}, "an error that is a text": {"e": "no", "y": "e"},
-                       "a response with nodes": {"r": {"id": me, "nodes": chance.randbytes(26 * 40)}, "y": "r"}}.items():
+                       "a response with nodes": {"r": {"id": me, "nodes": chance.randbytes(26 * 40)},
+                                                 "y": "r"}}.items():
         for transaction in (b"tt", b"\0\0\0\0", b"\0\0\0\1", b"\xff\xff\xff\xff", chance.randbytes(4)):
             silent[f"{kind} to nothing, t = {transaction.hex()}"] = encode({**body, "t": transaction})
     for what, packet in silent.items():
@@ -506,7 +513,8 @@ def envelope(server):
         expect(server.peer(), what, packet, RESPONSE)
     trial.holds(f"{len(loud)} odd but good packets are answered")
     for value in (b"x" * 19, b"x" * 21, b"", 7, [], {}, [me]):
-        expect(server.peer(), f"an id {value!r}", encode({"a": {"id": value}, "q": "ping", "t": "tt", "y": "q"}), PROTOCOL)
+        expect(server.peer(), f"an id {value!r}", encode({"a": {"id": value}, "q": "ping", "t": "tt", "y": "q"}),
+               PROTOCOL)
     odd = {
         "no a": {"q": "ping"}, "no id": {"a": {}, "q": "ping"}, "no q": {"a": {"id": me}}, "neither q nor a": {},
         "a that is a list": {"a": [me], "q": "ping"}, "a that is a string": {"a": me, "q": "ping"},
@@ -522,7 +530,7 @@ def envelope(server):
 
 def families(trial):
     """A packet of IPv6 has the sender that it has, whatever family the one before it was of."""
-    server = Server(trial, "families", v6=True, prove=False)
+    server = Server(trial, "families", binds=BOTH, prove=False)
     try:
         for what in ("after one of IPv4", "after another"):
             for ip in ("127.0.0.2", "::1"):
@@ -588,13 +596,15 @@ def methods(server):
             for kind, value in WRONG.items():
                 if isinstance(value, int) and isinstance(good[name], int):
                     continue
-                answers = expect(peer, f"{method} with {kind} for {name}", query(method, **{**good, name: value}), PROTOCOL)
+                answers = expect(peer, f"{method} with {kind} for {name}", query(method, **{**good, name: value}),
+                                 PROTOCOL)
                 trial.check(answers[0][b"t"] == b"tt" and isinstance(answers[0][b"e"][1], bytes),
                             "an error is a code and a text", answers)
                 count += 1
         if method == "put":
             for name in ("v", "seq"):
-                expect(peer, f"put without {name}", query(method, **{k: v for k, v in good.items() if k != name}), PROTOCOL)
+                expect(peer, f"put without {name}", query(method, **{k: v for k, v in good.items() if k != name}),
+                       PROTOCOL)
             for kind in ("a list", "a dictionary", "an empty string", "a byte"):
                 expect(peer, f"put with {kind} for seq", query(method, **{**good, "seq": WRONG[kind]}), PROTOCOL)
             for kind in ("an integer", "a list", "a dictionary"):
@@ -612,7 +622,8 @@ def methods(server):
             for kind, value in WRONG.items():
                 if method == "put" and name == "seed":
                     continue
-                expect(peer, f"{method} with {kind} for {name or 'an empty key'}", query(method, **{**good, name: value}), RESPONSE, PROTOCOL)
+                expect(peer, f"{method} with {kind} for {name or 'an empty key'}",
+                       query(method, **{**good, name: value}), RESPONSE, PROTOCOL)
                 count += 1
     trial.holds(f"{count} queries with a key left out or of a wrong type get error 203, or are read without it")
     for name in ("", "x", "PING", "ping ", "ping\0", "\xff\xfe", "get_peer", "vote", "x" * 2000):
@@ -620,12 +631,14 @@ def methods(server):
         for argument in ("target", "info_hash"):
             answers = expect(peer, f"a method {name[:20]!r} with {argument}",
                              query(name, id=peer.id, **{argument: bytes(20)}), RESPONSE)
-            trial.check(b"nodes" in answers[0][b"r"], "an unknown method with a target is answered like find_node", answers)
+            trial.check(b"nodes" in answers[0][b"r"], "an unknown method with a target is answered like find_node",
+                        answers)
             trial.check(b"token" not in answers[0][b"r"], "an unknown method gets no token", answers)
-        expect(peer, f"a method {name[:20]!r} with a wrong target", query(name, id=peer.id, target=b"x"), METHOD, PROTOCOL)
+        expect(peer, f"a method {name[:20]!r} with a wrong target", query(name, id=peer.id, target=b"x"), METHOD,
+               PROTOCOL)
     trial.holds("unknown methods get error 204, or with a target what find_node gets")
-    for value in (["n4"], ["n6"], ["n4", "n6"], ["n4"] * 100, ["n6", "x", 5, [], {}], [], [""], ["n5"], [["n4"]], "n4", 4, {},
-                  ["x" * 300], [b"\0"]):
+    for value in (["n4"], ["n6"], ["n4", "n6"], ["n4"] * 100, ["n6", "x", 5, [], {}], [], [""], ["n5"], [["n4"]],
+                  "n4", 4, {}, ["x" * 300], [b"\0"]):
         response = peer.ask("find_node", target=bytes(20), want=value)
         nodes_of(response)
         trial.check(set(response) <= {b"id", b"nodes", b"nodes6"}, "find_node gets nodes", value, response)
@@ -652,7 +665,9 @@ def swarms(server):
 
     def announce(peer, wanted, **more):
         arguments = {"id": peer.id, "info_hash": swarm, "port": 7, "token": token, **more}
-        expect(peer, f"announce_peer with {more}", query("announce_peer", **{k: v for k, v in arguments.items() if v is not None}), wanted)
+        expect(peer, f"announce_peer with {more}", query("announce_peer",
+                                                         **{k: v for k, v in arguments.items() if v is not None}),
+        wanted)
 
     def peers(peer=one, hash=None, **more):
         return sorted(peer.ask("get_peers", info_hash=hash or swarm, **more).get(b"values", []))
@@ -660,7 +675,8 @@ def swarms(server):
     def compact(peer, port):
         return socket.inet_aton(peer.ip) + struct.pack(">H", port)
 
-    for bad in (0, -1, -65_535, 65_536, 65_543, 2**31, 2**32 + 7, 2**63 - 1, 2**63, 2**64 + 7, -2**63, 10**40, b"7", [7], None):
+    for bad in (0, -1, -65_535, 65_536, 65_543, 2**31, 2**32 + 7, 2**63 - 1, 2**63, 2**64 + 7, -2**63, 10**40, b"7",
+                [7], None):
         announce(one, PROTOCOL, port=bad)
         announce(one, PROTOCOL, port=bad, implied_port=0)
     trial.check(peers() == [], "an announcement that was refused is not kept", peers())
@@ -673,7 +689,8 @@ def swarms(server):
     for port in (1, 65_535):
         announce(one, RESPONSE, port=port)
     trial.check(peers() == sorted(compact(one, port) for port in (one.port, 1, 65_535)), "peers are kept", peers())
-    trial.holds("ports 0, negative, above 65,535 and of wrong types get error 203, or with implied_port the packet's counts")
+    trial.holds("ports 0, negative, above 65,535 and of wrong types get error 203, or with implied_port the "
+                "packet's counts")
     # Each again, and from another port of the same IP.
     twin = server.peer("127.0.0.4")
     announce(one, RESPONSE, port=1)
@@ -685,13 +702,16 @@ def swarms(server):
     announce(other, PROTOCOL)
     announce(one, PROTOCOL, info_hash=chance.randbytes(20))
     announce(one, RESPONSE, info_hash=swarm, token=one.token(swarm, "get"))
-    trial.holds("tokens are good again, and from other ports; wrong, empty, long, another's and another target's get error 203")
+    trial.holds("tokens are good again, and from other ports; wrong, empty, long, another's and another target's get "
+                "error 203")
     own = other.token(swarm, "get_peers")
     announce(other, RESPONSE, token=own, seed=1, port=9)
-    trial.check(compact(other, 9) in peers() and compact(other, 9) not in peers(noseed=1), "noseed leaves seeds out", peers())
+    trial.check(compact(other, 9) in peers() and compact(other, 9) not in peers(noseed=1), "noseed leaves seeds out",
+                peers())
     response = one.ask("get_peers", info_hash=swarm, scrape=1)
     seeds, others = response[b"BFsd"], response[b"BFpe"]
-    trial.check(len(seeds) == len(others) == 256 and scraped(["127.0.0.5"]) == seeds and scraped(["127.0.0.4"]) == others,
+    trial.check(len(seeds) == len(others) == 256 and scraped(["127.0.0.5"]) == seeds
+                and scraped(["127.0.0.4"]) == others,
                 "the filters of a scrape have the peers in them (BEP 33)", response)
     response = one.ask("get_peers", info_hash=chance.randbytes(20), scrape=1)
     trial.check(b"values" not in response and b"token" in response, "an unknown swarm has no peers", response)
@@ -742,7 +762,8 @@ def items(server):
         return peer.ask("get", target=target, **more)
 
     # Values of each type come back as they are.
-    values = [b"", b"x", b"x" * 996, 0, -1, 10**300, [], {}, [[], {}, [1, b"a"]], {"a": {"b": [1]}}, {b"": b"", b"\xff": 1},
+    values = [b"", b"x", b"x" * 996, 0, -1, 10**300, [], {}, [[], {}, [1, b"a"]], {"a": {"b": [1]}},
+              {b"": b"", b"\xff": 1},
               nested(6), Raw(b"l" + b"i0e" * 150 + b"e"), Raw(b"l" + b"0:" * 400 + b"e")]
     for one in values:
         raw = encode(one)
@@ -759,7 +780,8 @@ def items(server):
     raw = chance.randbytes(50)
     target = sha1(encode(raw))
     token = peer.token(target)
-    for bad in (b"", bytes(8), token[:7], token + b"x", bytes(900), peer.token(chance.randbytes(20)), other.token(target)):
+    for bad in (b"", bytes(8), token[:7], token + b"x", bytes(900), peer.token(chance.randbytes(20)),
+                other.token(target)):
         code(PROTOCOL, "a wrong token", bad, v=raw)
     trial.check(b"v" not in value(target), "a put that was refused is not kept")
     code(0, "a token", token, v=raw)
@@ -771,17 +793,22 @@ def items(server):
         part = {name: field for name, field in signed.items() if name not in left}
         for target in (key.target(), sha1(encode(b"five"))):
             token = peer.token(target)
-            expect(peer, f"a put without {sorted(left)}", query("put", id=peer.id, token=token, target=target, **part), PROTOCOL)
+            expect(peer, f"a put without {sorted(left)}", query("put", id=peer.id, token=token, target=target,
+                                                                **part), PROTOCOL)
             trial.check(b"v" not in value(target), "a part of an item is not kept", sorted(left))
-    expect(peer, "salt without a key", query("put", id=peer.id, token=peer.token(sha1(b"1:v")), v=b"v", salt=b"s"), PROTOCOL)
+    expect(peer, "salt without a key", query("put", id=peer.id, token=peer.token(sha1(b"1:v")), v=b"v", salt=b"s"),
+           PROTOCOL)
     for length in (0, 31, 33, 64):
-        expect(peer, f"a key of {length} bytes", query("put", id=peer.id, token=peer.token(key.target()), **{**signed, "k": bytes(length)}), PROTOCOL)
+        expect(peer, f"a key of {length} bytes", query("put", id=peer.id, token=peer.token(key.target()),
+                                                       **{**signed, "k": bytes(length)}), PROTOCOL)
     for length in (0, 63, 65, 128):
-        expect(peer, f"a signature of {length} bytes", query("put", id=peer.id, token=peer.token(key.target()), **{**signed, "sig": bytes(length)}), PROTOCOL)
+        expect(peer, f"a signature of {length} bytes", query("put", id=peer.id, token=peer.token(key.target()),
+                                                             **{**signed, "sig": bytes(length)}), PROTOCOL)
     flipped = bytes([signed["sig"][0] ^ 1]) + signed["sig"][1:]
     malleable = signed["sig"][:32] + (int.from_bytes(signed["sig"][32:], "little") + ORDER).to_bytes(32, "little")
     for what, bad in {"a flipped bit": {"sig": flipped}, "zeros": {"sig": bytes(64)}, "another value": {"v": b"six"},
-                      "another number": {"seq": 6}, "a salt that was not signed": {"salt": b"s"}, "ones": {"sig": b"\xff" * 64},
+                      "another number": {"seq": 6}, "a salt that was not signed": {"salt": b"s"},
+                      "ones": {"sig": b"\xff" * 64},
                       "a number above the order": {"sig": malleable},
                       "a key of zeros": {"k": bytes(32)}, "a key that is no point": {"k": b"\2" + bytes(31)},
                       "the neutral key": {"k": b"\1" + bytes(31), "sig": b"\1" + bytes(63)}}.items():
@@ -797,7 +824,8 @@ def items(server):
     code(SALT, "a salt of 1,000 bytes", **key.item(b"x", 1, b"s" * 1000))
     code(0, "an empty salt", **key.item(b"x", 4), salt=b"")
     got = value(key.target(b"s" * 64))
-    trial.check(got[b"v"] == b"x" and b"salt" not in got and got[b"k"] == key.public, "a salted item comes back, without its salt", got)
+    trial.check(got[b"v"] == b"x" and b"salt" not in got and got[b"k"] == key.public,
+                "a salted item comes back, without its salt", got)
     trial.holds("signed items: a part of the keys, wrong signatures, salts and numbers get errors 203, 206 and 207")
     code(0, "seq 5", **signed)
     code(0, "the same again", **signed)
@@ -816,20 +844,23 @@ def items(server):
         trial.check(got[b"seq"] == 6 and full == (b"v" in got) == (b"sig" in got) == (b"k" in got),
                     f"get with seq {seq} gets {'the item' if full else 'seq alone'}", got)
     for seq in (b"6", [], {}):
-        expect(peer, f"get with seq {seq!r}", query("get", id=peer.id, target=key.target(), seq=seq), RESPONSE, PROTOCOL)
+        expect(peer, f"get with seq {seq!r}", query("get", id=peer.id, target=key.target(), seq=seq), RESPONSE,
+               PROTOCOL)
     code(0, "the highest seq", **key.item(b"last", 2**63 - 1))
     code(OLD, "a lower seq", **key.item(b"x", 2**63 - 2))
     trial.holds("numbers: lower and equal ones get error 302, cas error 301; get with seq")
     # Unsigned values aimed at a key's target.
     target = key.target()
     token = peer.token(target)
-    forged = [{"v": b"forged"}, {"v": key.public}, {"v": b"forged", "k": key.public}, {"v": b"forged", "seq": 2**63 - 1},
+    forged = [{"v": b"forged"}, {"v": key.public}, {"v": b"forged", "k": key.public},
+              {"v": b"forged", "seq": 2**63 - 1},
               {"v": b"forged", "k": key.public, "seq": 2**63 - 1, "sig": bytes(64)},
               {"v": b"forged", "cas": 2**63 - 1}, {"v": b"last", "salt": b""},
               {**other_key.item(b"forged", 2**63 - 1)}]
     for item in forged:
         answers = peer.exchange(query("put", id=peer.id, token=token, target=target, **item))
-        trial.check(len(answers) == 1 and answers[0][b"y"] == b"e", "a value that is not the key's is refused", item, answers)
+        trial.check(len(answers) == 1 and answers[0][b"y"] == b"e", "a value that is not the key's is refused", item,
+                    answers)
         got = value(target)
         trial.check(got[b"v"] == b"last" and got[b"k"] == key.public and got[b"seq"] == 2**63 - 1,
                     "a signed item stays when an unsigned value is aimed at its target", item, got)
@@ -837,7 +868,8 @@ def items(server):
     long = key.item(b"x" * 996, 1, b"long")
     code(0, "a long signed value", **long)
     response = peer.one(query("get", b"t" * 32, id=peer.id, target=key.target(b"long"), want=["n4", "n6"]))[b"r"]
-    trial.check(response[b"v"] == b"x" * 996 and b"token" in response, "the longest value is sent with the longest transaction id", response)
+    trial.check(response[b"v"] == b"x" * 996 and b"token" in response,
+                "the longest value is sent with the longest transaction id", response)
     trial.holds("the longest value comes back with the longest transaction id, in at most 1,400 bytes")
 
 
@@ -921,14 +953,16 @@ def table(server):
     trial.check(all(peer.asked for peer in (silent, liar, refuser, garbler)), "newcomers are asked by a ping")
     refuser.send(encode({"e": [202, "no"], "t": refuser.asked[0][b"t"], "y": "e"}))
     mark = garbler.asked[0][b"t"]
-    for message in ({"r": {}, "t": mark}, {"r": {"id": garbler.id}, "t": mark + b"x"}, {"r": {"id": garbler.id}, "t": mark[:3]},
+    for message in ({"r": {}, "t": mark}, {"r": {"id": garbler.id}, "t": mark + b"x"},
+                    {"r": {"id": garbler.id}, "t": mark[:3]},
                     {"r": {"id": garbler.id[:19]}, "t": mark}, {"r": [garbler.id], "t": mark}):
         garbler.send(encode({**message, "y": "r"}))
     # The right answer from another port.
     relay = server.peer("127.0.0.8")
     relay.send(encode({"r": {"id": garbler.id}, "t": mark, "y": "r"}))
     server.alive()
-    for peer, what in ((shy, "a read-only one"), (silent, "one that only asked"), (liar, "one that answered with another id"),
+    for peer, what in ((shy, "a read-only one"), (silent, "one that only asked"),
+                       (liar, "one that answered with another id"),
                        (refuser, "one that answered with an error"), (garbler, "one that answered with garbage"),
                        (relay, "another port of one that did not answer")):
         for near in (peer.id, liar.answers, garbler.id):
@@ -1064,14 +1098,16 @@ def bootstrap(trial):
         "9 bytes of nodes": lambda a: {"nodes": bytes(9)},
         "nodes with port 0": lambda a: {"nodes": b"".join(at(node, 0) for node in dead[:8])},
         "25 bytes of nodes": lambda a: {"nodes": at(dead[0], trapped)[:25]},
-        "1,000 nodes": lambda a: {"nodes": b"".join(at(chance.randbytes(20), 1 + number % 60_000) for number in range(120))},
+        "1,000 nodes": lambda a: {"nodes": b"".join(at(chance.randbytes(20), 1 + number % 60_000)
+                                                    for number in range(120))},
         "a node and a half": lambda a: {"nodes": at(dead[1], trapped) + at(dead[2], trapped)[:13]},
         "nodes that are a list": lambda a: {"nodes": [at(dead[3], trapped)]},
         "nodes that are an integer": lambda a: {"nodes": 5},
         "nodes6 of 9 bytes": lambda a: {"nodes6": bytes(9), "nodes": b""},
         "the node itself": lambda a: {"nodes": at(a[b"id"], trapped) + at(dead[4], own_port[0])},
         "itself under many ids": lambda a: {"nodes": b"".join(at(node, port) for node in dead[:8])},
-        "0.0.0.0, broadcast and multicast": lambda a: {"nodes": dead[5] + bytes(4) + b"\0\1" + dead[6] + b"\xff" * 4 + b"\0\1" + dead[7] + b"\xe0\0\0\1\0\1"},
+        "0.0.0.0, broadcast and multicast": lambda a: {
+            "nodes": dead[5] + bytes(4) + b"\0\1" + dead[6] + b"\xff" * 4 + b"\0\1" + dead[7] + b"\xe0\0\0\1\0\1"},
         "values that are no list": lambda a: {"values": 5, "nodes": b""},
         "values of all lengths": lambda a: {"values": [bytes(n) for n in range(30)]},
         "a token of 3,000 bytes": lambda a: {"token": bytes(3000)},
@@ -1079,6 +1115,7 @@ def bootstrap(trial):
         "samples of 19 bytes": lambda a: {"samples": bytes(19), "num": -1, "interval": -5},
         "a k of 5 bytes": lambda a: {"k": b"12345", "sig": b"", "seq": -1, "v": {}},
         "filters of 255 bytes": lambda a: {"BFsd": bytes(255), "BFpe": bytes(257)},
+        "garbled responses": lambda a: {"nodes": b""},
     }
     own_port = [0]
     for what, answer in answers.items():
@@ -1103,6 +1140,9 @@ def bootstrap(trial):
                                  {"r": {"id": me + b"x"}, "t": message[b"t"]}, {"r": {"id": me}, "t": b"zzzz"},
                                  {"r": {"id": me, "x": bytes(60_000)}, "t": message[b"t"]}):
                         evil.sendto(encode({**junk, "y": "r"}), source)
+                if what == "garbled responses":
+                    for _ in range(500):
+                        evil.sendto(garbled(chance, full_response(me, message[b"t"])), source)
                 evil.sendto(encode({"r": {"id": me, **answer(message[b"a"])}, "t": message[b"t"], "y": "r"}), source)
         trial.check(asked, "a node asks whom it was told to begin with", what)
         trial.check(asked < 100, "a hostile answer does not make the node ask without an end", what, asked)
@@ -1122,7 +1162,7 @@ def bootstrap(trial):
 
 def bogons(trial):
     """Outside private mode packets from addresses that cannot be on the public network are passed over."""
-    server = Server(trial, "bogons", prove=False, bind="0.0.0.0:0")
+    server = Server(trial, "bogons", prove=False, binds=("0.0.0.0:0",))
     try:
         peer = server.peer("127.0.0.2")
         for method, more in (("ping", {}), ("find_node", {"target": bytes(20)}), ("x", {})):
@@ -1143,7 +1183,8 @@ def saved(trial):
     chance = trial.chance
     nodes = b"".join(chance.randbytes(20) + b"\x7f\0\0\1\0" + bytes([number]) for number in range(1, 9))
     good = encode({"id4": b"i" * 20, "nodes": nodes, "nodes6": b""})
-    damaged = [b"", b"le", b"d", good[:-1], good + b"x", chance.randbytes(5000), b"l" * 100_000, encode({"id4": 5, "nodes": []}),
+    damaged = [b"", b"le", b"d", good[:-1], good + b"x", chance.randbytes(5000), b"l" * 100_000,
+               encode({"id4": 5, "nodes": []}),
                encode({"id4": b"short", "nodes": bytes(25)}), encode({"nodes": chance.randbytes(26 * 20_000)})]
     for data in damaged:
         kept.write_bytes(data)
@@ -1190,7 +1231,8 @@ def values(trial):
 def amplification(server):
     """The least queries that want the most, from addresses that have shown nothing."""
     trial, chance = server.trial, server.trial.chance
-    rich = server.peer("127.0.0.10")
+    ip = "::1" if "::1" in server.addresses else "127.0.0.10"
+    rich = server.peer(ip)
     rich.prove()
     swarm = chance.randbytes(20)
     token = rich.token(swarm, "get_peers")
@@ -1201,46 +1243,90 @@ def amplification(server):
     long, signed = b"y" * 996, key.item(b"z" * 996, 1)
     trial.check(rich.put(v=long) == rich.put(**signed) == 0, "these are kept")
     mark, worst, whole = b"t", 0, 0
-    for ip in ("127.0.0.11", *(["::1"] if "::1" in server.addresses else [])):
-        for pad in (0, 20, 50, 100, 130, 200, 270, 300, 400, 600):
-            more = {"pad": bytes(pad)} if pad else {}
-            both = {"want": ["n4", "n6"]}
-            me = chance.randbytes(20)
-            packets = [
-                query("ping", mark, id=me, **more), query("find_node", mark, id=me, target=swarm, **more),
-                query("find_node", mark, id=me, target=swarm, **both, **more),
-                query("get_peers", mark, id=me, info_hash=swarm, **more),
-                query("get_peers", mark, id=me, info_hash=swarm, scrape=1, **both, **more),
-                query("get", mark, id=me, target=sha1(encode(long)), **more),
-                query("get", mark, id=me, target=key.target(), **both, **more),
-                query("get", mark, id=me, target=key.target(), seq=0, **more),
-                query("sample_infohashes", mark, id=me, target=swarm, **both, **more),
-                query("x", mark, id=me, target=swarm, **both, **more), query("x", mark, id=me, **more),
-                query("put", mark, id=me, token=b"", v=b"", **more),
-                query("announce_peer", mark, id=me, info_hash=swarm, port=1, token=b"", **more),
-                b"d1:t1:t1:y1:qe", b"d1:t32:" + bytes(32) + b"1:y1:qe", b"d1:q1:x1:t1:t1:y1:qe",
-            ]
-            for packet in packets:
-                peer = server.peer(ip)
-                answers = peer.exchange(packet)
-                trial.check(len(answers) == 1, "each of these is answered, however little may be said", packet, answers)
-                whole += b"v" in answers[0].get(b"r", {}) and len(answers[0][b"r"].get(b"v", b"")) == 996
-                # The same again at once, while the node waits for the answer to its ping.
-                peer.exchange(packet)
+    for pad in (0, 20, 50, 100, 130, 200, 270, 300, 400, 600):
+        more = {"pad": bytes(pad)} if pad else {}
+        both = {"want": ["n4", "n6"]}
+        me = chance.randbytes(20)
+        packets = [
+            query("ping", mark, id=me, **more), query("find_node", mark, id=me, target=swarm, **more),
+            query("find_node", mark, id=me, target=swarm, **both, **more),
+            query("get_peers", mark, id=me, info_hash=swarm, **more),
+            query("get_peers", mark, id=me, info_hash=swarm, scrape=1, **both, **more),
+            query("get", mark, id=me, target=sha1(encode(long)), **more),
+            query("get", mark, id=me, target=key.target(), **both, **more),
+            query("get", mark, id=me, target=key.target(), seq=0, **more),
+            query("sample_infohashes", mark, id=me, target=swarm, **both, **more),
+            query("x", mark, id=me, target=swarm, **both, **more), query("x", mark, id=me, **more),
+            query("put", mark, id=me, token=b"", v=b"", **more),
+            query("announce_peer", mark, id=me, info_hash=swarm, port=1, token=b"", **more),
+            b"d1:t1:t1:y1:qe", b"d1:t32:" + bytes(32) + b"1:y1:qe", b"d1:q1:x1:t1:t1:y1:qe",
+        ]
+        for packet in packets:
+            peer = server.peer(ip)
+            answers = peer.exchange(packet)
+            trial.check(len(answers) == 1, "each of these is answered, however little may be said", packet, answers)
+            whole += b"v" in answers[0].get(b"r", {}) and len(answers[0][b"r"].get(b"v", b"")) == 996
+            # The same again at once, while the node waits for the answer to its ping.
+            peer.exchange(packet)
     # What the node may say again on its own.
     time.sleep(5)
-    worst = unproved(server, "all so far")
+    worst = unproved(server, ip)
     trial.check(whole, "who sends enough beforehand gets a long value at once")
-    trial.holds(f"addresses that showed nothing got at most {worst:.2f} times what they sent, in {len(server.peers)} exchanges")
-    shown = server.peer("127.0.0.11")
+    trial.holds(f"addresses that showed nothing got at most {worst:.2f} times what they sent, in "
+                f"{len(server.peers)} exchanges")
+    shown = server.peer(ip)
     first = shown.ask("get_peers", info_hash=swarm)
     trial.check(shown.asked, "who wants more than may be sent is asked to show itself")
     shown.answers = shown.id
     shown.send(encode({"r": {"id": shown.id}, "t": shown.asked[0][b"t"], "y": "r"}))
     shown.proved = True
     second = shown.ask("get_peers", info_hash=swarm)
-    trial.check(len(second[b"values"]) == 50 > len(first.get(b"values", [])), "who showed itself gets all", first, second)
+    trial.check(len(second[b"values"]) == (20 if rich.v6 else 50) > len(first.get(b"values", [])),
+                "who showed itself gets all", first, second)
     trial.holds("who answers the node's ping gets a whole answer the next time")
+
+
+def six(trial):
+    """The same with IPv6."""
+    server = Server(trial, "six", binds=("[::1]:0",))
+    try:
+        amplification(server)
+        server.end()
+    finally:
+        server.process.kill()
+
+
+def sizes(trial, v6):
+    """The longest answers there can be."""
+    server = Server(trial, "sizes", binds=BOTH if v6 else BOTH[:1], prove=False)
+    try:
+        for ip in ("::1", "127.0.0.14") if v6 else ("127.0.0.14",):
+            for _ in range(9):
+                server.peer(ip).prove()
+        rich, near = server.peers[-1], trial.chance.randbytes(20)
+        token = rich.token(near, "get_peers")
+        for port in range(1, 100):
+            rich.send(query("announce_peer", id=rich.id, info_hash=near, port=port, seed=port % 2, token=token))
+        server.alive()
+        long = b"y" * 996
+        trial.check(rich.put(v=long) == 0, "this is kept")
+        mark, longest = b"t" * 32, {}
+        for method, more in (("find_node", {"target": near}), ("get_peers", {"info_hash": near}),
+                             ("get_peers", {"info_hash": near, "scrape": 1}), ("get", {"target": near}),
+                             ("get", {"target": sha1(encode(long))}), ("sample_infohashes", {"target": near}),
+                             ("x", {"info_hash": near})):
+            for want in ([], ["n4"], ["n6"], ["n4", "n6"]):
+                # `receive` checks the length.
+                message = rich.one(query(method, mark, id=rich.id, want=want, **more))
+                value = b"v" in message[b"r"]
+                longest[value] = max(longest.get(value, 0), len(encode(message)))
+                trial.check(nodes_of(message[b"r"]), "nodes are named", message)
+                trial.check(len(message[b"r"].get(b"values", [])) <= 50, "at most 50 peers are named", message)
+        trial.check(longest[False] > 700 and longest[True] > 1100, "there are long answers", longest)
+        server.end()
+    finally:
+        server.process.kill()
+    trial.holds(f"the longest answer has {longest[False]} bytes, and {longest[True]} with a value")
 
 
 # ---- Floods
@@ -1275,9 +1361,29 @@ class Flood:
 
     def fair(self):
         worst = max((self.got[source] / self.sent.get(source, 0.001) for source in self.got), default=0)
-        self.trial.check(worst <= AMPLIFICATION, "an address that has not proved itself gets three bytes for one at most",
+        self.trial.check(worst <= AMPLIFICATION,
+                         "an address that has not proved itself gets three bytes for one at most",
                          f"{worst:.2f} in a flood")
         return worst
+
+
+def garbled(chance, packet):
+    """A message with a few bytes changed, left out or put in."""
+    packet = bytearray(packet)
+    for _ in range(chance.randrange(1, 4)):
+        at = chance.randrange(len(packet))
+        packet[at:at + chance.randrange(3)] = chance.choice((b"", b"e", b"d", b"l", b"i", b"0", b"9", b":",
+                                                             chance.randbytes(1)))
+    return bytes(packet)
+
+
+def full_response(me, transaction):
+    """A response with everything that one may have."""
+    answer = {"BFpe": bytes(256), "BFsd": bytes(256), "id": me, "interval": 5, "k": bytes(32), "nodes": bytes(52),
+              "nodes6": bytes(76), "num": 5, "samples": bytes(40), "seq": 5, "sig": bytes(64), "token": "token",
+              "v": ["v"],
+              "values": [bytes(6), bytes(18)]}
+    return encode({"ip": bytes(6), "r": answer, "t": transaction, "v": "XX00", "y": "r"})
 
 
 def flooded(server, what, packets, before):
@@ -1299,8 +1405,9 @@ def flooded(server, what, packets, before):
     flood.socket.close()
     server.trial.check(peak - before <= GROWTH, f"{what} do not make the node grow by more than {GROWTH >> 20} MiB",
                        f"from {before >> 20} to {peak >> 20} MiB")
-    server.trial.holds(f"{flood.packets} {what} from {len(flood.sent)} addresses, {flood.packets / flooding:.0f} a second: "
-                       f"{before >> 20} MiB before, {peak >> 20} at most, {after >> 20} after; {worst:.2f} bytes got for one")
+    server.trial.holds(f"{flood.packets} {what} from {len(flood.sent)} addresses, {flood.packets / flooding:.0f} a "
+                       f"second: {before >> 20} MiB before, {peak >> 20} at most, {after >> 20} after; {worst:.2f} "
+                       f"bytes got for one")
 
 
 def floods(server):
@@ -1311,24 +1418,33 @@ def floods(server):
     def anywhere():
         return bytes([127]) + chance.randbytes(2) + bytes([chance.randrange(1, 255)])
 
-    def garbled():
-        good = query("get_peers", id=bytes(20), info_hash=bytes(20), want=["n4"])
-        for number in range(count):
-            packet = bytearray(good)
-            for _ in range(chance.randrange(1, 4)):
-                packet[chance.randrange(len(packet))] = chance.randrange(256)
-            yield bytes(packet), anywhere()
+    def garbled_ones():
+        for _ in range(count):
+            yield garbled(chance, chance.choice(good)), anywhere()
 
-    flooded(server, "packets of random bytes", ((chance.randbytes(chance.randrange(1500)), anywhere()) for _ in range(count)), before)
-    flooded(server, "garbled queries", garbled(), before)
-    flooded(server, "pings with random ids", ((query("ping", id=chance.randbytes(20)), anywhere()) for _ in range(count)), before)
+    me, key = bytes(20), Key(chance.randbytes(32))
+    good = [query("ping", id=me), query("find_node", id=me, target=me, want=["n4", "n6"]),
+            query("get_peers", id=me, info_hash=me, scrape=1, noseed=1),
+            query("announce_peer", id=me, info_hash=me, port=5, implied_port=1, seed=1, token=b"12345678"),
+            query("get", id=me, target=me, seq=7), query("put", id=me, token=b"12345678", cas=5,
+                                                         **key.item(b"v", 7, b"s")),
+            query("sample_infohashes", id=me, target=me), query("x", id=me, target=me),
+            encode({"e": [203, "x"], "t": "1234", "y": "e"}), full_response(me, b"1234")]
+
+    flooded(server, "packets of random bytes", ((chance.randbytes(chance.randrange(1500)), anywhere())
+                                                for _ in range(count)), before)
+    flooded(server, "garbled messages", garbled_ones(), before)
+    flooded(server, "pings with random ids", ((query("ping", id=chance.randbytes(20)), anywhere())
+                                              for _ in range(count)), before)
     flooded(server, "get_peers of random swarms",
-            ((query("get_peers", id=chance.randbytes(20), info_hash=chance.randbytes(20), scrape=1), anywhere()) for _ in range(count)), before)
+            ((query("get_peers", id=chance.randbytes(20), info_hash=chance.randbytes(20), scrape=1), anywhere())
+             for _ in range(count)), before)
     flooded(server, "gets of random items from one address",
             ((query("get", id=bytes(20), target=chance.randbytes(20)), b"\x7f\0\0\x0b") for _ in range(count)), before)
     flooded(server, "datagrams of 64 kB", ((bytes(65_000), anywhere()) for _ in range(count // 20)), before)
     flooded(server, "responses with random transactions",
-            ((encode({"r": {"id": bytes(20)}, "t": chance.randbytes(4), "y": "r"}), anywhere()) for _ in range(count)), before)
+            ((encode({"r": {"id": bytes(20)}, "t": chance.randbytes(4), "y": "r"}), anywhere())
+             for _ in range(count)), before)
 
 
 def pipeline(peer, work, first, second):
@@ -1368,13 +1484,17 @@ def stores(server):
     peer.prove()
     swarms = [{"hash": chance.randbytes(20)} for _ in range(6000 if SHORT else 30_000)]
     codes = pipeline(peer, swarms, lambda w, t: query("get_peers", t, id=peer.id, info_hash=w["hash"]),
-                     lambda w, t: w.get("token") and query("announce_peer", t, id=peer.id, info_hash=w["hash"], port=7, token=w["token"]))
+                     lambda w, t: w.get("token") and query("announce_peer", t, id=peer.id, info_hash=w["hash"],
+                                                           port=7, token=w["token"]))
     server.alive()
     kept = sum(b"values" in peer.ask("get_peers", info_hash=w["hash"]) for w in chance.sample(swarms, 300)) / 300
     trial.check(codes.get(0, 0) > len(swarms) * 0.95, "announcements are taken", codes)
-    trial.check(kept * len(swarms) < 1.4 * MOST_SWARMS, f"at most {MOST_SWARMS} swarms are kept", f"about {kept * len(swarms):.0f}")
-    trial.holds(f"{len(swarms)} swarms were announced, about {kept * len(swarms):.0f} are kept; {server.memory() >> 20} MiB")
-    values = [{"v": number.to_bytes(4, "big") + bytes(992)} for number in range(MOST_ITEMS + (1000 if SHORT else 14_000))]
+    trial.check(kept * len(swarms) < 1.4 * MOST_SWARMS, f"at most {MOST_SWARMS} swarms are kept",
+                f"about {kept * len(swarms):.0f}")
+    trial.holds(f"{len(swarms)} swarms were announced, about {kept * len(swarms):.0f} are kept; "
+                f"{server.memory() >> 20} MiB")
+    values = [{"v": number.to_bytes(4, "big") + bytes(992)} for number in range(MOST_ITEMS + (1000
+                                                                                              if SHORT else 14_000))]
     for work in values:
         work["target"] = sha1(encode(work["v"]))
     codes = pipeline(peer, values, lambda w, t: query("get", t, id=peer.id, target=w["target"]),
@@ -1383,7 +1503,8 @@ def stores(server):
     trial.check(codes.get(0, 0) > len(values) * 0.95, "items are taken", codes)
     sample = chance.sample(values, 300)
     kept = sum(b"v" in peer.ask("get", target=w["target"]) for w in sample) / 300
-    trial.holds(f"{len(values)} items of 1,000 bytes were put, about {kept * len(values):.0f} are kept; {server.memory() >> 20} MiB")
+    trial.holds(f"{len(values)} items of 1,000 bytes were put, about {kept * len(values):.0f} are kept; "
+                f"{server.memory() >> 20} MiB")
     grown = server.memory() - before
     trial.check(grown <= GROWTH, f"full stores take at most {GROWTH >> 20} MiB", grown >> 20)
 
@@ -1395,20 +1516,23 @@ def main():
         servers = []
         try:
             v6 = has_v6()
-            server = Server(trial, "home", v6=v6)
+            server = Server(trial, "home")
             servers.append(server)
             for part in (envelope, cut, methods, swarms, items, great_sequence, readable, table, one_id, amplification):
                 findings.run(part, server)
-            if v6:
-                findings.run(families, trial)
+            findings.run(sizes, trial, v6)
+            for part in (families, six) if v6 else ():
+                findings.run(part, trial)
             for part in (bogons, bootstrap, saved, values, asked_again, *([] if SHORT else [two_ids])):
                 findings.run(part, trial)
             for part in (floods, stores):
                 findings.run(part, server)
             figures = server.end()
             servers.remove(server)
-            trial.check(figures["items"] <= MOST_ITEMS and figures["swarms"] <= MOST_SWARMS, "stores are bounded", figures)
-            trial.holds(f"the node ended with {figures['items']} items, {figures['swarms']} swarms, {figures['nodes']} nodes")
+            trial.check(figures["items"] <= MOST_ITEMS and figures["swarms"] <= MOST_SWARMS, "stores are bounded",
+                        figures)
+            trial.holds(f"the node ended with {figures['items']} items, {figures['swarms']} swarms, "
+                        f"{figures['nodes']} nodes")
         finally:
             for server in servers:
                 server.process.kill()

@@ -201,6 +201,13 @@ fn failures_are_said() {
     assert!(ran.err.contains("listens there already"), "{}", ran.err);
     world.run(&["dht", "serve", "--bind", "127.0.0.1:0", "--bind", "127.0.0.1:0"]).expect(2);
     world.run(&["dht", "get", "abc"]).expect(2);
+    world.run(&["dht", "get", &"0".repeat(40), "--salt", "s"]).expect(2);
+    for wrong in ["127.0.0.1", "host", "host:70000", "host:0", ":1"] {
+        assert!(world.run(&["dht", "ping", wrong]).expect(2).err.contains("HOST:PORT"), "{wrong}");
+    }
+    world.run(&["dht", "ping", "[::1]:9", "--bind", "127.0.0.1:0"]).expect(2);
+    world.run(&["dht", "swarm", "3", "--port", "65534"]).expect(2);
+    world.run(&["dht", "load", &address, "--seconds", "1"]).expect(1);
     world.run(&["dht", "load", "8.8.8.8:1"]).expect(2);
     world.write("no.key", b"nonsense");
     world.run(&["key", "show", "no.key"]).expect(2);

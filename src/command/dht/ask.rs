@@ -99,7 +99,13 @@ pub(crate) fn all(task: Task, traced: bool, network: &Network, state: &State) ->
 
 /// A lookup in which nobody answers says nothing of what it looked for.
 pub(crate) fn found_anybody(outcome: &Outcome) -> Result<(), Failure> {
-    if outcome.answered == 0 { Err(Failure::NobodyAnswered { asked: outcome.asked }) } else { Ok(()) }
+    if outcome.answered > 0 {
+        return Ok(());
+    }
+    Err(match outcome.refused.first() {
+        Some((node, error)) => Failure::Refused { node: node.to_string(), code: error.code, text: error.text.clone() },
+        None => Failure::NobodyAnswered { asked: outcome.asked },
+    })
 }
 
 pub(crate) fn peers(info_hash: Target, scrape: bool, network: &Network, state: &State) -> Result<(), Failure> {

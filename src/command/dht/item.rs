@@ -2,7 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 
-use krpc::{Item, MAX_VALUE, Outcome, Task, Value, mutable_target};
+use krpc::{Item, ItemError, MAX_SALT, MAX_VALUE, Outcome, Task, Value, mutable_target};
 use serde_json::{Value as Json, json};
 
 use super::ask::found_anybody;
@@ -18,7 +18,14 @@ use crate::{
 };
 
 pub(crate) fn get(get: &Get, state: &State) -> Result<(), Failure> {
-    let salt = get.salt.as_bytes();
+    let salt = get.salt.as_deref().unwrap_or_default().as_bytes();
+    // Said here, because the parser does not ask for what conflicts with the target.
+    if get.salt.is_some() && get.key.is_none() {
+        return Err(Failure::Usage { what: "--salt goes with --key" });
+    }
+    if salt.len() > MAX_SALT {
+        return Err(Failure::Item(ItemError::SaltLength { length: salt.len() }));
+    }
     let target = match (get.key, get.target) {
         (Some(key), _) => mutable_target(&key, salt),
         (None, Some(target)) => target,
@@ -59,7 +66,7 @@ pub(crate) fn put(put: &Put, state: &State) -> Result<(), Failure> {
         return store(Task::Put { item: Item::Immutable(value), cas: None }, &put.network, state);
     };
     let key = KeyFile::read(path)?.key;
-    let salt = put.salt.as_bytes();
+    let salt = put.salt.as_deref().unwrap_or_default().as_bytes();
     let mut client = Client::new(&put.network, state, &[])?;
     let (sequence, cas) = match put.seq {
         Some(sequence) => (sequence, put.cas),

@@ -31,6 +31,9 @@ pub(crate) fn run(load: &Load) -> Result<(), Failure> {
     let address = SocketAddr::new(home, 0);
     let udp = Udp::bind(address).map_err(|source| Failure::Bind { address, source })?;
     let figures = Generator::new(udp, to, load.method).run(load.window, Duration::from_secs(load.seconds.into()))?;
+    if figures.answers == 0 {
+        return Err(Failure::NoAnswer { node: load.node.clone() });
+    }
     let seconds = figures.elapsed.as_secs_f64();
     // Below 2^52 for every run that ends.
     #[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]

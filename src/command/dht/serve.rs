@@ -19,7 +19,8 @@ use crate::{
     },
     failure::Failure,
     output,
-    progress::remark,
+    progress::{remark, warn},
+    report::tell,
 };
 
 /// Where it listens when nothing else is said.
@@ -30,7 +31,8 @@ const SAVING: Duration = Duration::from_mins(1);
 
 pub(crate) fn run(serve: &Serve, state: &State) -> Result<(), Failure> {
     let _lock = state.lock()?;
-    let bootstrap = bootstrap(serve)?;
+    let saved = state.read()?;
+    let bootstrap = bootstrap(serve, saved.is_some())?;
     let (sockets, addresses) = sockets(serve)?;
     let known_private = !bootstrap.is_empty() && bootstrap.iter().all(is_private);
     let private = !serve.public && addresses.iter().all(|bind| is_private(bind) || (is_any(bind) && known_private));
@@ -44,34 +46,33 @@ pub(crate) fn run(serve: &Serve, state: &State) -> Result<(), Failure> {
         siblings: serve.sibling.clone(),
         version: Some(VERSION),
     };
-    let saved = state.read()?;
     let mut driver = Driver::new().map_err(Failure::Socket)?;
     driver.stop_at_signals().map_err(Failure::Socket)?;
     driver.add(settings, saved.as_ref(), sockets).map_err(Failure::Socket)?;
     save(&driver, state)?;
     state.write_addresses(&addresses)?;
-    tell_start(serve, &addresses, private)?;
-    let result = turn_until_stopped(&mut driver, state);
-    let figures = save(&driver, state)?;
-    state.remove_addresses()?;
+    let result = tell_start(serve, &addresses, private).and_then(|()| turn_until_stopped(&mut driver, state));
+    let figures = figures(&driver.endpoints()[0].node.counters(), driver.lost);
+    let kept = save(&driver, state).and_then(|()| state.remove_addresses());
     if serve.json {
         output::json(&figures)?;
     } else {
         tracing::info!(%figures, "ended");
     }
-    result
+    result.and(kept)
 }
 
-fn bootstrap(serve: &Serve) -> Result<Vec<SocketAddr>, Failure> {
+/// Addresses to begin with. A name that has none may be passed over if there are others, or saved nodes.
+fn bootstrap(serve: &Serve, saved: bool) -> Result<Vec<SocketAddr>, Failure> {
     let mut bootstrap = Vec::new();
-    for name in &serve.bootstrap {
-        bootstrap.extend(resolve(name)?);
-    }
-    for name in PUBLIC.iter().filter(|_| serve.public) {
+    let public = PUBLIC.iter().copied().filter(|_| serve.public);
+    for name in serve.bootstrap.iter().map(String::as_str).chain(public) {
         match resolve(name) {
             Ok(addresses) => bootstrap.extend(addresses),
-            // One of several may be gone, and saved nodes do as well.
-            Err(failure) => tracing::warn!(name, %failure, "passed over"),
+            Err(failure @ Failure::Name { .. }) if saved || serve.public => {
+                warn(&format!("{failure}; it is passed over"));
+            }
+            Err(failure) => return Err(failure),
         }
     }
     Ok(bootstrap)
@@ -94,7 +95,7 @@ fn sockets(serve: &Serve) -> Result<(Vec<Udp>, Vec<SocketAddr>), Failure> {
         match Udp::bind(address) {
             Ok(socket) => sockets.push(socket),
             // Nobody asked for both: a machine without IPv6 has one.
-            Err(error) if serve.bind.is_empty() && address.is_ipv6() => tracing::warn!(%error, "no IPv6"),
+            Err(error) if serve.bind.is_empty() && address.is_ipv6() => warn(&format!("no IPv6: {error}")),
             Err(source) => return Err(Failure::Bind { address, source }),
         }
     }
@@ -126,19 +127,20 @@ fn turn_until_stopped(driver: &mut Driver, state: &State) -> Result<(), Failure>
         }
         if saved.elapsed() >= SAVING {
             saved = Instant::now();
-            save(driver, state)?;
+            // It is only a convenience: the node goes on, and finds others again the next time.
+            if let Err(failure) = save(driver, state) {
+                tell(&failure);
+            }
         }
     }
     Ok(())
 }
 
-/// Saves ids and nodes, and the figures, which it returns.
-fn save(driver: &Driver, state: &State) -> Result<Value, Failure> {
+/// Saves ids, nodes and figures.
+fn save(driver: &Driver, state: &State) -> Result<(), Failure> {
     let node = &driver.endpoints()[0].node;
     state.write(&node.save())?;
-    let figures = figures(&node.counters(), driver.lost);
-    state.write_figures(&figures)?;
-    Ok(figures)
+    state.write_figures(&figures(&node.counters(), driver.lost))
 }
 
 /// A node's figures, by the names that they have in `krpc`.

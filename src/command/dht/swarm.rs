@@ -15,15 +15,15 @@ use crate::{
 pub(crate) fn run(swarm: &Swarm) -> Result<(), Failure> {
     let mut driver = Driver::new().map_err(Failure::Socket)?;
     driver.stop_at_signals().map_err(Failure::Socket)?;
+    if swarm.port.is_some_and(|port| port.checked_add(swarm.nodes - 1).is_none()) {
+        return Err(Failure::Usage { what: "there are no ports above 65535" });
+    }
     let mut bootstrap = Vec::new();
     for name in &swarm.bootstrap {
         bootstrap.extend(resolve(name)?);
     }
     for number in 0..swarm.nodes {
-        let port = match swarm.port {
-            Some(port) => port.checked_add(number).ok_or(Failure::Usage { what: "there are no ports above 65535" })?,
-            None => 0,
-        };
+        let port = swarm.port.map_or(0, |port| port + number);
         let address = SocketAddr::new(swarm.bind, port);
         let socket = Udp::bind(address).map_err(|source| Failure::Bind { address, source })?;
         let address = socket.address();
