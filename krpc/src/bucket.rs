@@ -79,7 +79,10 @@ impl Bucket {
             let out = std::mem::replace(&mut self.entries[loser], entry);
             return Place::Instead(out.contact);
         }
-        self.replacements.retain(|other| other.contact.address != entry.contact.address);
+        self.replacements.retain(|other| {
+            let other = other.contact.address;
+            if distinct { !same_network(other.ip(), address) } else { other != entry.contact.address }
+        });
         if self.replacements.len() == Self::WAITING {
             self.replacements.remove(0);
         }
@@ -89,14 +92,20 @@ impl Bucket {
 
     /// Notes an unanswered query. The node goes when there is another for its place, or after some of these; it is
     /// returned then, with the one that has its place now.
-    pub(crate) fn fail(&mut self, contact: &Contact, distinct: bool) -> Option<(Contact, Option<Contact>)> {
+    /// `placed` tells whether an address has a place already.
+    pub(crate) fn fail(
+        &mut self,
+        contact: &Contact,
+        distinct: bool,
+        placed: &dyn Fn(SocketAddr) -> bool,
+    ) -> Option<(Contact, Option<Contact>)> {
         self.replacements.retain(|other| other.contact != *contact);
         let at = self.entries.iter().position(|entry| entry.contact == *contact)?;
         self.entries[at].failures = self.entries[at].failures.saturating_add(1);
         while let Some(next) = self.replacements.pop() {
             let network = |other: &Entry| same_network(other.contact.address.ip(), next.contact.address.ip());
             let taken = distinct && self.entries.iter().enumerate().any(|(index, other)| index != at && network(other));
-            if !taken {
+            if !taken && !placed(next.contact.address) {
                 self.entries[at] = next;
                 return Some((*contact, Some(next.contact)));
             }

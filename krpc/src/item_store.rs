@@ -10,21 +10,26 @@ pub const ITEM_LIFE: Duration = Duration::from_hours(2);
 /// Items that are kept.
 pub const MOST_ITEMS: usize = 16_384;
 
-/// Bytes of values that are kept for one address in a public network.
+/// Bytes that are kept for one address (IPv6: one /64) in a public network. Each item counts with its value and
+/// [`ITEM_COST`].
 pub const MOST_BYTES_OF_AN_IP: usize = 256 * 1024;
+
+/// Bytes that an item counts for besides its value.
+pub const ITEM_COST: usize = 512;
 
 /// Bounded: of too many items those go that fewest put and that are farthest.
 #[derive(Default)]
 pub(crate) struct ItemStore {
     items: HashMap<Target, Kept>,
-    /// Bytes of values by the address that first put them.
+    /// Bytes by the address that put them last.
     bytes: HashMap<IpAddr, usize>,
 }
 
 struct Kept {
     item: Item,
-    first: IpAddr,
-    /// Who put it too; a few are enough to see that it is popular.
+    /// Who put it last, and pays for it.
+    last: IpAddr,
+    /// Who put it before; a few are enough to see that it is popular.
     others: Vec<IpAddr>,
     put: Duration,
 }
@@ -68,33 +73,34 @@ impl ItemStore {
                 return Err(PutError::Sequence);
             }
         }
-        let (length, old) = (length(&item), self.items.get(&target));
-        let of_others = old.is_some_and(|old| old.first != from);
+        let from = owner(from);
+        let cost = cost(&item);
+        let own_old = self.items.get(&target).filter(|old| old.last == from).map_or(0, |old| self::cost(&old.item));
         let used = self.bytes.get(&from).copied().unwrap_or(0);
-        if distinct && !of_others && used + length > MOST_BYTES_OF_AN_IP {
+        if distinct && used - own_old + cost > MOST_BYTES_OF_AN_IP {
             return Err(PutError::Quota);
         }
-        let (first, mut others) = match self.remove(&target) {
-            Some(old) => (old.first, old.others),
-            None => (from, Vec::new()),
-        };
-        if first != from && !others.contains(&from) && others.len() < 8 {
-            others.push(from);
+        let mut others = Vec::new();
+        if let Some(old) = self.remove(&target) {
+            others = old.others;
+            if old.last != from && !others.contains(&old.last) && others.len() < 8 {
+                others.push(old.last);
+            }
         }
         if self.items.len() >= MOST_ITEMS {
             self.drop_some(own, now);
         }
-        *self.bytes.entry(first).or_default() += length;
-        self.items.insert(target, Kept { item, first, others, put: now });
+        *self.bytes.entry(from).or_default() += cost;
+        self.items.insert(target, Kept { item, last: from, others, put: now });
         Ok(())
     }
 
     fn remove(&mut self, target: &Target) -> Option<Kept> {
         let kept = self.items.remove(target)?;
-        if let Some(used) = self.bytes.get_mut(&kept.first) {
-            *used = used.saturating_sub(length(&kept.item));
+        if let Some(used) = self.bytes.get_mut(&kept.last) {
+            *used = used.saturating_sub(cost(&kept.item));
             if *used == 0 {
-                self.bytes.remove(&kept.first);
+                self.bytes.remove(&kept.last);
             }
         }
         Some(kept)
@@ -125,8 +131,19 @@ impl ItemStore {
     }
 }
 
-fn length(item: &Item) -> usize {
-    item.value().as_bencode().len()
+fn cost(item: &Item) -> usize {
+    item.value().as_bencode().len() + ITEM_COST
+}
+
+/// Who is behind an address: with IPv6 a whole /64 is.
+fn owner(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            IpAddr::from([a, b, c, d, 0, 0, 0, 0])
+        }
+    }
 }
 
 #[cfg(test)]
@@ -171,15 +188,16 @@ mod tests {
     fn a_store_is_bounded_and_so_is_an_address() {
         let mut store = ItemStore::default();
         let results: Vec<_> = (0..1000).map(|number| put(&mut store, immutable(number), None, 0)).collect();
-        assert_eq!(results.iter().filter(|result| result.is_ok()).count(), MOST_BYTES_OF_AN_IP / 904);
+        assert_eq!(results.iter().filter(|result| result.is_ok()).count(), MOST_BYTES_OF_AN_IP / (904 + ITEM_COST));
         assert_eq!(results.last(), Some(&Err(PutError::Quota)));
-        store.expire(Duration::from_hours(2));
+        assert_eq!(put(&mut store, immutable(0), None, 1), Ok(()), "what is there may be put again");
+        store.expire(Duration::from_hours(3));
         assert_eq!((store.len(), store.bytes.len()), (0, 0));
         for number in 0..20_000_u32 {
             let from = IpAddr::from(number.to_be_bytes());
             store.put(&OWN, immutable(number), None, from, true, Duration::ZERO).expect("room");
         }
         assert!(store.len() <= MOST_ITEMS && store.len() > MOST_ITEMS * 9 / 10);
-        assert_eq!(store.bytes.values().sum::<usize>(), store.len() * 904);
+        assert_eq!(store.bytes.values().sum::<usize>(), store.len() * (904 + ITEM_COST));
     }
 }

@@ -51,7 +51,7 @@ mod votes;
 pub use contact::{Contact, Family, compact_nodes, parse_address, parse_nodes, push_address};
 pub use counters::Counters;
 pub use item::{Item, ItemError, MAX_SALT, MAX_VALUE, MutableItem, Value, mutable_target};
-pub use item_store::{ITEM_LIFE, MOST_BYTES_OF_AN_IP, MOST_ITEMS};
+pub use item_store::{ITEM_COST, ITEM_LIFE, MOST_BYTES_OF_AN_IP, MOST_ITEMS};
 pub use message::{Body, ErrorCode, ErrorReply, Message, MessageError};
 pub use node::{Node, Poll, Transmit};
 pub use node_id::{Distance, NodeId, NotHex, Target};

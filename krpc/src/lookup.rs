@@ -18,6 +18,9 @@ const WIDTH: usize = 5;
 /// through both ways, even where a tenth is lost.
 pub(crate) const TRIES: u32 = 7;
 
+/// Questions of a lookup: there are nodes that name ever nearer ones.
+const MOST_QUESTIONS: u32 = 256;
+
 /// Candidates that are kept: the nearest.
 const MOST_CANDIDATES: usize = 128;
 
@@ -71,6 +74,9 @@ pub(crate) struct Lookup {
     /// How many nodes near the target were gone at the last look, and how many looks there were.
     gone: usize,
     looks: u8,
+    /// How many questions there were, and whether it ends with what it has.
+    questions: u32,
+    over: bool,
 }
 
 /// Whom to ask, and what.
@@ -98,6 +104,8 @@ impl Lookup {
             detour: None,
             gone: 0,
             looks: 0,
+            questions: 0,
+            over: false,
         }
     }
 
@@ -124,11 +132,19 @@ impl Lookup {
         for (distance, contact) in nearest.into_iter().take(MOST_OF_AN_ANSWER) {
             self.add_one(contact, distance, depth);
         }
-        let mut at = self.candidates.len();
-        while self.candidates.len() > MOST_CANDIDATES && at > 0 {
-            at -= 1;
-            if self.candidates[at].state == State::New {
-                self.candidates.remove(at);
+        // Those that do not count go first.
+        for all in [false, true] {
+            let mut at = self.candidates.len();
+            // Those that failed are no more than there were questions.
+            let there = |candidate: &&Candidate| candidate.state != State::Failed;
+            let mut count = self.candidates.iter().filter(there).count();
+            while count > MOST_CANDIDATES && at > 0 {
+                at -= 1;
+                if self.candidates[at].state == State::New && (all || !self.candidates[at].counts) {
+                    let address = self.candidates.remove(at).contact.address;
+                    self.known.remove(&self.key(address));
+                    count -= 1;
+                }
             }
         }
     }
@@ -140,16 +156,17 @@ impl Lookup {
         }
         let counts = !self.distinct || is_secure(&contact.id, ip);
         if self.distinct {
-            let neighbours = self.candidates.iter().filter(|other| same_network(other.contact.address.ip(), ip));
-            if neighbours.count() >= 2 {
+            let there = self.candidates.iter().filter(|other| other.state != State::Failed);
+            if there.filter(|other| same_network(other.contact.address.ip(), ip)).count() >= 2 {
                 return;
             }
         }
         let at = self.candidates.partition_point(|other| other.distance < distance);
+        if let Some(known) = self.candidates.iter_mut().find(|known| known.contact == contact) {
+            known.named += 1;
+            return;
+        }
         if !self.known.insert(self.key(contact.address)) {
-            if let Some(known) = self.candidates.iter_mut().find(|known| known.contact == contact) {
-                known.named += 1;
-            }
             return;
         }
         self.candidates.insert(
@@ -160,6 +177,13 @@ impl Lookup {
 
     /// Whom to ask next; `None` when enough are asked at the moment, or the lookup is done.
     pub(crate) fn next(&mut self) -> Option<Question> {
+        self.over |= self.questions >= MOST_QUESTIONS;
+        let question = if self.over { None } else { self.choose() };
+        self.questions += u32::from(question.is_some());
+        question
+    }
+
+    fn choose(&mut self) -> Option<Question> {
         let of_candidates = self.candidates.iter().flat_map(|candidate| [Some(candidate.state), candidate.second]);
         let states = of_candidates.flatten().chain(self.doors.iter().map(|(_, state)| *state));
         if states.filter(|state| *state == State::Asked).count() >= WIDTH {
@@ -232,7 +256,7 @@ impl Lookup {
     /// Whether the K nearest have answered, and the second look is over.
     pub(crate) fn is_done(&self) -> bool {
         let over = |state: State| matches!(state, State::Answered | State::Failed);
-        self.is_settled() && self.candidates.iter().filter_map(|candidate| candidate.second).all(over)
+        self.over || (self.is_settled() && self.candidates.iter().filter_map(|candidate| candidate.second).all(over))
     }
 
     fn is_settled(&self) -> bool {
@@ -263,12 +287,32 @@ impl Lookup {
     /// Gives up waiting for somebody whose answer would change nothing as things are. Should nearer ones fail, he is
     /// asked again.
     pub(crate) fn put_back(&mut self, address: &SocketAddr) {
-        self.set(address, State::New);
+        // Of a second look nobody is asked again: it ends.
+        let second = |candidate: &&Candidate| candidate.contact.address == *address && candidate.second.is_some();
+        let to = if self.candidates.iter().any(|candidate| second(&candidate)) { State::Failed } else { State::New };
+        self.set(address, to);
+    }
+
+    /// Ends the lookup as it is.
+    pub(crate) fn give_up(&mut self) {
+        self.over = true;
+    }
+
+    /// Notes that somebody answered under another id than he was named with: whoever named him may be wrong or lie.
+    pub(crate) fn renamed(&mut self, contact: Contact) {
+        let Some(at) = self.candidates.iter().position(|other| other.contact.address == contact.address) else {
+            return;
+        };
+        let depth = self.candidates.remove(at).depth;
+        self.known.remove(&self.key(contact.address));
+        self.add(&[contact], depth);
     }
 
     /// Notes that no answer will come, or a wrong one came.
     pub(crate) fn failed(&mut self, address: &SocketAddr) {
         self.set(address, State::Failed);
+        // Another at this IP may be there: it was perhaps named with a wrong port or id.
+        self.known.remove(&self.key(*address));
     }
 
     /// Notes an answer; returns how many answers led to it.
@@ -365,6 +409,57 @@ mod tests {
         assert_eq!(detours, [1, 2, 4, 5].map(|number| (number, other_half)), "one is gone, so there is a second look");
         assert!(lookup.is_done());
         assert!(!lookup.needs(&contact(12).address));
+    }
+
+    #[test]
+    fn a_second_look_ends_although_nobody_answers_it() {
+        let mut lookup = lookup(10..=20);
+        while let Some(Question { to, detour: None, .. }) = lookup.next() {
+            match u8::try_from(to.port() - 1).expect("small") {
+                12 => lookup.failed(&to),
+                number => drop(lookup.answered(contact(number), None)),
+            }
+        }
+        assert!(!lookup.is_done(), "there is a second look");
+        while lookup.next().is_some() {}
+        // Nearer ones are named meanwhile, so that nobody of the second look is among the nearest any more.
+        lookup.add(&(0..8).map(contact).collect::<Vec<_>>(), 1);
+        for number in [10, 11, 13, 14] {
+            lookup.late(&contact(number).address);
+        }
+        while let Some(Question { to, .. }) = lookup.next() {
+            lookup.answered(contact(u8::try_from(to.port() - 1).expect("small")), None);
+        }
+        for number in [10, 11, 13, 14] {
+            assert!(!lookup.needs(&contact(number).address));
+            lookup.put_back(&contact(number).address);
+        }
+        assert!(lookup.is_done());
+    }
+
+    #[test]
+    fn a_lookup_has_an_end_and_a_lie_does_not_shut_anybody_out() {
+        let mut lookup = lookup([200]);
+        let mut questions = 0;
+        while let Some(Question { to, .. }) = lookup.next() {
+            questions += 1;
+            let number = questions + 300;
+            let mut id = [0; 20];
+            id[..4].copy_from_slice(&(u32::MAX / 4 - number).to_be_bytes());
+            let nearer = Contact { id: NodeId::from_bytes(id), address: SocketAddr::from((number.to_be_bytes(), 1)) };
+            lookup.add(&[nearer], 1);
+            lookup.failed(&to);
+        }
+        assert_eq!(questions, MOST_QUESTIONS);
+        assert!(lookup.is_done());
+
+        let mut lookup = self::lookup([50]);
+        // Somebody names the address of 9 with the id of 5.
+        lookup.add(&[Contact { address: contact(9).address, ..contact(5) }], 1);
+        assert_eq!(asked(&mut lookup), [9, 50]);
+        lookup.renamed(contact(9));
+        lookup.answered(contact(9), None);
+        assert_eq!(lookup.nearest().map(|(contact, ..)| contact).collect::<Vec<_>>(), [contact(9)]);
     }
 
     #[test]

@@ -148,6 +148,10 @@ impl Node {
         if now < self.maintenance.join || self.maintenance.running.len() >= LOOKUPS_AT_ONCE {
             return;
         }
+        if self.maintenance.saved.is_empty() && self.sides.values().all(|side| side.table.len() == 0) {
+            // There was no network perhaps.
+            self.maintenance.saved = self.maintenance.before.iter().copied().collect();
+        }
         let own: Vec<_> = self.sides.values().map(|side| side.table.own().as_target()).collect();
         for target in own {
             let task = self.run(Task::FindNode { target }, Owner::Maintenance, now);

@@ -92,6 +92,8 @@ pub struct Node {
     pub(crate) publisher: Publisher,
     /// When the next query may go to an IP, in a public network.
     paces: HashMap<IpAddr, Duration>,
+    /// At how many those that lie behind are dropped.
+    crowded: usize,
     delayed: BinaryHeap<Reverse<(Duration, u64)>>,
     waiting: HashMap<u64, Transmit>,
     pub(crate) outbox: VecDeque<Transmit>,
@@ -137,6 +139,7 @@ impl Node {
             maintenance,
             publisher: Publisher::default(),
             paces: HashMap::new(),
+            crowded: 64,
             delayed: BinaryHeap::new(),
             waiting: HashMap::new(),
             outbox: VecDeque::new(),
@@ -194,11 +197,8 @@ impl Node {
             return;
         }
         // Before anything is read: a flood costs no more than this. What we asked for is not a flood.
-        if public
-            && !self.settings.siblings.contains(&ip)
-            && !self.transactions.expects(&from)
-            && !self.limiter.allows(ip, now)
-        {
+        let too_many = public && !self.settings.siblings.contains(&ip) && !self.limiter.allows(ip, now);
+        if too_many && !self.transactions.expects(&from) {
             self.counters.limited += 1;
             return;
         }
@@ -207,6 +207,8 @@ impl Node {
             return;
         }
         match Message::from_bytes(packet) {
+            // It was read because it might have been an answer.
+            Ok(Message { body: Body::Query(_), .. }) | Err(_) if too_many => self.counters.limited += 1,
             Ok(message) => match message.body {
                 Body::Query(query) => {
                     self.answer(&query, message.transaction, message.read_only, packet.len(), from, now);
@@ -306,8 +308,9 @@ impl Node {
         if self.settings.private || self.settings.siblings.contains(&ip) {
             return now;
         }
-        if self.paces.len() > 4096 {
+        if self.paces.len() >= self.crowded {
             self.paces.retain(|_, next| *next > now);
+            self.crowded = 64.max(2 * self.paces.len());
         }
         let next = self.paces.entry(ip).or_default();
         *next = (*next).max(now) + PACE;
@@ -366,8 +369,11 @@ impl Node {
             if let Some(side) = self.sides.get_mut(&Family::of(&from)) {
                 side.table.forget(&Contact { id, address: from });
             }
-            self.proof.add(from, now);
-            return self.unanswered(&transaction, now);
+            let Purpose::Lookup(task, family) = transaction.purpose else {
+                self.proof.add(from, now);
+                return self.unanswered(&transaction, now);
+            };
+            self.lookup_renamed(task, family, contact);
         }
         self.heard(contact, now);
         if let Some(seen) = requester {
@@ -395,7 +401,13 @@ impl Node {
             Purpose::Ask(task) => self.ask_refused(task, from, error, now),
             Purpose::Lookup(task, family) => self.lookup_failed(task, family, from, Some(error), now),
             Purpose::Store(task) => self.store_failed(task, from, Some(error), now),
-            Purpose::Check | Purpose::Verify | Purpose::Find => {}
+            // A node that refuses a ping is of no use.
+            Purpose::Check => {
+                if let (Some(side), Some(id)) = (self.sides.get_mut(&Family::of(&from)), transaction.id) {
+                    side.table.failed(&Contact { id, address: from });
+                }
+            }
+            Purpose::Verify | Purpose::Find => {}
         }
     }
 

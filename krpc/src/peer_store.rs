@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{Distance, Family, NodeId, ScrapeFilter, Target, dice::Dice};
+use crate::{Distance, Family, NodeId, ScrapeFilter, Target, bucket::same_network, dice::Dice};
 
 /// How long an announcement holds.
 pub const PEER_LIFE: Duration = Duration::from_mins(45);
@@ -17,7 +17,7 @@ pub const MOST_SWARMS: usize = 4000;
 /// Peers of a swarm that are kept.
 pub const MOST_PEERS: usize = 500;
 
-/// Peers of a swarm with one IP that are kept in a public network: a few users behind one address.
+/// Peers of a swarm with one IP (IPv6: in one /64) that are kept in a public network: a few users behind one address.
 const PEERS_OF_AN_IP: usize = 4;
 
 /// Bounded: of too many swarms the least popular and farthest go, of too many peers the oldest.
@@ -64,7 +64,7 @@ impl PeerStore {
         }
         let peers = self.swarms.entry(swarm).or_default();
         peers.retain(|peer| peer.address != address && peer.lives(now));
-        let of_this_ip = |peer: &Peer| peer.address.ip() == address.ip();
+        let of_this_ip = |peer: &Peer| is_same_owner(peer.address.ip(), address.ip());
         if distinct && peers.iter().filter(|peer| of_this_ip(peer)).count() >= PEERS_OF_AN_IP {
             // They are in the order of their announcements.
             let oldest = peers.iter().position(of_this_ip).unwrap_or(0);
@@ -76,11 +76,13 @@ impl PeerStore {
         peers.push(Peer { address, seed, announced: now });
     }
 
-    /// Whether another peer of this swarm would push one out.
-    pub(crate) fn is_full(&self, swarm: &Target, now: Duration) -> bool {
-        self.swarms
-            .get(swarm)
-            .is_some_and(|peers| peers.len() >= MOST_PEERS && peers.first().is_some_and(|oldest| oldest.lives(now)))
+    /// Whether another peer of this swarm, at this IP, would push one out.
+    pub(crate) fn is_full(&self, swarm: &Target, ip: IpAddr, now: Duration) -> bool {
+        self.swarms.get(swarm).is_some_and(|peers| {
+            peers.len() >= MOST_PEERS
+                && peers.first().is_some_and(|oldest| oldest.lives(now))
+                && !peers.iter().any(|peer| peer.address.ip() == ip)
+        })
     }
 
     /// Peers of a family, at random if there are more than `most`.
@@ -156,6 +158,11 @@ impl PeerStore {
     }
 }
 
+/// Whether two addresses are most likely one owner's: the same IPv4, or the same /64 of IPv6.
+fn is_same_owner(one: IpAddr, other: IpAddr) -> bool {
+    if one.is_ipv4() { one == other } else { same_network(one, other) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -204,7 +211,9 @@ mod tests {
             store.add(&OWN, swarm(7), peer(number), false, false, Duration::ZERO);
         }
         assert_eq!(store.len(), (1, MOST_PEERS));
-        assert!(store.is_full(&swarm(7), Duration::ZERO) && !store.is_full(&swarm(7), PEER_LIFE));
+        let stranger = IpAddr::from([9, 9, 9, 9]);
+        assert!(store.is_full(&swarm(7), stranger, Duration::ZERO) && !store.is_full(&swarm(7), stranger, PEER_LIFE));
+        assert!(!store.is_full(&swarm(7), peer(599).ip(), Duration::ZERO), "who is in it may stay");
         assert_eq!(found(&store, &swarm(7), 50, Duration::ZERO).len(), 50);
         // All but the first share no bit with us, and have a peer each.
         for number in 0..5000 {

@@ -52,7 +52,7 @@ impl RoutingTable {
     }
 
     fn key(&self, address: SocketAddr) -> SocketAddr {
-        if self.distinct { SocketAddr::new(address.ip(), 0) } else { address }
+        key(address, self.distinct)
     }
 
     fn index(&self, id: &NodeId) -> Option<usize> {
@@ -95,11 +95,8 @@ impl RoutingTable {
         self.ids.insert(key, contact.id);
         // It may have waited elsewhere, under another id.
         let distinct = self.distinct;
-        let same = |address: SocketAddr| {
-            if distinct { address.ip() == key.ip() } else { address == key }
-        };
         for bucket in &mut self.buckets {
-            bucket.forget_waiting(&same);
+            bucket.forget_waiting(&|address| self::key(address, distinct) == key);
         }
     }
 
@@ -124,12 +121,20 @@ impl RoutingTable {
 
     /// Notes that a node did not answer. `true` when it is out.
     pub(crate) fn failed(&mut self, contact: &Contact) -> bool {
+        let Some(index) = self.index(&contact.id) else { return false };
         let distinct = self.distinct;
-        let bucket = self.index(&contact.id).and_then(|index| self.buckets.get_mut(index));
-        let Some((out, instead)) = bucket.and_then(|bucket| bucket.fail(contact, distinct)) else { return false };
-        self.ids.remove(&self.key(out.address));
+        let key = |address| key(address, distinct);
+        let Self { ids, buckets, .. } = self;
+        let Some(bucket) = buckets.get_mut(index) else { return false };
+        let Some((out, instead)) = bucket.fail(contact, distinct, &|address| ids.contains_key(&key(address))) else {
+            return false;
+        };
+        ids.remove(&key(out.address));
         if let Some(next) = instead {
-            self.ids.insert(self.key(next.address), next.id);
+            ids.insert(key(next.address), next.id);
+            for bucket in buckets {
+                bucket.forget_waiting(&|address| key(address) == key(next.address));
+            }
         }
         true
     }
@@ -177,7 +182,9 @@ impl RoutingTable {
         let deepest = self.deepest();
         let due = |index: usize, entry: &Entry| {
             let life = if index + 2 >= deepest { NEAR_LIFE } else { FAR_LIFE };
-            entry.failures > 0 || now.saturating_sub(entry.heard.max(entry.asked)) >= life
+            // That it asks us may be forged, so it does not put the question off for long.
+            let sign = entry.heard.max(entry.asked.min(entry.heard + life));
+            entry.failures > 0 || now.saturating_sub(sign) >= life
         };
         let buckets = self.buckets.iter().enumerate();
         buckets
@@ -221,6 +228,11 @@ impl RoutingTable {
         }
         table
     }
+}
+
+/// What has one place: an IP in a public network, an address in a private one.
+fn key(address: SocketAddr, distinct: bool) -> SocketAddr {
+    if distinct { SocketAddr::new(address.ip(), 0) } else { address }
 }
 
 /// A random place that shares exactly so many bits with an id.

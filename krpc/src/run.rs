@@ -33,6 +33,9 @@ pub(crate) struct Run {
     started: Duration,
 }
 
+/// How long a lookup may take. It ends then with what it has.
+const LONGEST: Duration = Duration::from_mins(2);
+
 /// Peers and info-hashes that are gathered.
 const MOST_FOUND: usize = 10_000;
 
@@ -130,6 +133,9 @@ impl Node {
         }
         let mut next = Vec::new();
         for (family, lookup) in &mut run.lookups {
+            if now.saturating_sub(run.started) > LONGEST {
+                lookup.give_up();
+            }
             let question = run.task.question(*lookup.target());
             while let Some(Question { to, id, detour }) = lookup.next() {
                 run.outcome.asked += 1;
@@ -243,6 +249,13 @@ impl Node {
         if immutable { self.store(id, now) } else { self.advance(id, now) }
     }
 
+    /// Somebody answered under another id than he was named with.
+    pub(crate) fn lookup_renamed(&mut self, id: TaskId, family: Family, contact: Contact) {
+        if let Some(lookup) = self.runs.get_mut(&id).and_then(|run| run.lookups.get_mut(&family)) {
+            lookup.renamed(contact);
+        }
+    }
+
     pub(crate) fn lookup_failed(
         &mut self,
         id: TaskId,
@@ -271,6 +284,8 @@ impl Node {
             return Some(lookup.patience(from));
         }
         lookup.put_back(from);
+        // It may have been the last thing that was waited for.
+        self.advance(id, now);
         None
     }
 

@@ -70,7 +70,7 @@ impl Node {
             Method::GetPeers { info_hash, scrape, no_seed } => {
                 answer.near = Some(*info_hash);
                 // Who has no room gives no token, so that announcements go to the next nodes.
-                if !self.peers.is_full(info_hash, now) {
+                if !self.peers.is_full(info_hash, from.ip(), now) {
                     answer.response.token = Some(self.tokens.token(from.ip(), info_hash).to_vec());
                 }
                 let most = if family == Family::V4 { PEERS_V4 } else { PEERS_V6 };

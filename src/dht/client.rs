@@ -42,6 +42,11 @@ impl Client {
             bootstrap = state.addresses();
             saved = state.read()?.map(Saved::without_ids);
         }
+        let public = |saved: &Saved| saved.contacts().iter().any(|contact| !is_private(&contact.address));
+        if saved.as_ref().is_some_and(public) {
+            // From the public network the node on this machine is not to be reached by its loopback address.
+            bootstrap.retain(|address| !is_private(address));
+        }
         let known: Vec<_> = saved.iter().flat_map(Saved::contacts).map(|contact| contact.address).collect();
         let all = || bootstrap.iter().chain(&known).chain(also);
         if all().next().is_none() {

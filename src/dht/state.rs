@@ -3,7 +3,7 @@
 use std::{
     fs::{File, TryLockError},
     io::{self, Write as _},
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::{Path, PathBuf},
 };
 
@@ -77,10 +77,15 @@ impl State {
         self.replace(&self.directory.join("figures"), figures.to_string().as_bytes())
     }
 
-    /// Where a running node listens.
+    /// Where a running node is reached from this machine.
     pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
         let text = std::fs::read_to_string(self.addresses_path()).unwrap_or_default();
-        text.lines().filter_map(|line| line.parse().ok()).collect()
+        let loopback = |address: SocketAddr| match address.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), address.port()),
+            IpAddr::V6(ip) if ip.is_unspecified() => SocketAddr::new(Ipv6Addr::LOCALHOST.into(), address.port()),
+            _ => address,
+        };
+        text.lines().filter_map(|line| line.parse().ok()).map(loopback).collect()
     }
 
     pub(crate) fn write_addresses(&self, addresses: &[SocketAddr]) -> Result<(), Failure> {
