@@ -231,7 +231,7 @@ impl Node {
                 families.reverse();
             }
             for (other, wanted) in families {
-                if !wanted || (other != family && !both) {
+                if !wanted || (other != family && !both && want.v4 && want.v6) {
                     continue;
                 }
                 let Some(side) = self.sides.get(&other) else { continue };

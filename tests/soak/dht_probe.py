@@ -725,9 +725,12 @@ def swarms(server):
             server.alive()
             while one.receive(0):
                 pass
-    response = one.ask("get_peers", info_hash=swarm)
+    trial.check(b"token" in one.ask("get_peers", info_hash=swarm), "who is in a full swarm gets a token")
+    stranger = server.peer("127.0.0.9")
+    stranger.prove()
+    response = stranger.ask("get_peers", info_hash=swarm)
     trial.check(len(response[b"values"]) == 50 and b"token" not in response and b"nodes" in response,
-                "a full swarm has no token, and 50 of its peers are named", response)
+                "a full swarm has no token for others, and 50 of its peers are named", response)
     seen = set()
     for _ in range(100):
         seen.update(int.from_bytes(value[4:], "big") for value in peers())
