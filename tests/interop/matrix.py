@@ -367,6 +367,10 @@ def main():
         reason = impossible(*roles)
         start = time.monotonic()
         found = run(ip, *roles, what) if options.impossible or not reason else f"unsupported: {reason}"
+        if found.startswith("FAILED") and not options.impossible:
+            # The clients have time limits of their own, which a busy machine does not always keep.
+            again = run(ip, *roles, what)
+            found = f"ok: at the second try; the first {found}" if again == "ok" else again
         return found, time.monotonic() - start
 
     # Nearly all of the time of a cell goes by waiting.
