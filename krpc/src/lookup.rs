@@ -7,7 +7,7 @@ use std::{collections::HashSet, net::SocketAddr};
 use crate::{
     Contact, Distance, NodeId, Target,
     bucket::same_network,
-    routing_table::K,
+    routing_table::{K, key},
     secure_id::{is_bogon, is_secure},
 };
 
@@ -37,6 +37,13 @@ enum State {
     Late,
     Answered,
     Failed,
+}
+
+impl State {
+    /// Whether nothing more will come of it.
+    const fn is_settled(self) -> bool {
+        matches!(self, Self::Answered | Self::Failed)
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -114,7 +121,7 @@ impl Lookup {
     }
 
     fn key(&self, address: SocketAddr) -> SocketAddr {
-        if self.distinct { SocketAddr::new(address.ip(), 0) } else { address }
+        key(address, self.distinct)
     }
 
     /// Adds an address whose id is not known.
@@ -255,16 +262,15 @@ impl Lookup {
 
     /// Whether the K nearest have answered, and the second look is over.
     pub(crate) fn is_done(&self) -> bool {
-        let over = |state: State| matches!(state, State::Answered | State::Failed);
-        self.over || (self.is_settled() && self.candidates.iter().filter_map(|candidate| candidate.second).all(over))
+        let mut second = self.candidates.iter().filter_map(|candidate| candidate.second);
+        self.over || (self.is_settled() && second.all(State::is_settled))
     }
 
     fn is_settled(&self) -> bool {
-        let settled = |state: State| matches!(state, State::Answered | State::Failed);
         let window = &self.candidates[..self.window()];
         let enough = window.iter().filter(|candidate| candidate.state == State::Answered).count() >= K;
-        window.iter().all(|candidate| settled(candidate.state))
-            && (enough || self.doors.iter().all(|(_, state)| settled(*state)))
+        window.iter().all(|candidate| candidate.state.is_settled())
+            && (enough || self.doors.iter().all(|(_, state)| state.is_settled()))
     }
 
     fn set(&mut self, address: &SocketAddr, to: State) -> Option<&mut Candidate> {
@@ -288,8 +294,8 @@ impl Lookup {
     /// asked again.
     pub(crate) fn put_back(&mut self, address: &SocketAddr) {
         // Of a second look nobody is asked again: it ends.
-        let second = |candidate: &&Candidate| candidate.contact.address == *address && candidate.second.is_some();
-        let to = if self.candidates.iter().any(|candidate| second(&candidate)) { State::Failed } else { State::New };
+        let second = |candidate: &Candidate| candidate.contact.address == *address && candidate.second.is_some();
+        let to = if self.candidates.iter().any(second) { State::Failed } else { State::New };
         self.set(address, to);
     }
 

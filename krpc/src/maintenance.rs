@@ -154,8 +154,7 @@ impl Node {
         }
         let own: Vec<_> = self.sides.values().map(|side| side.table.own().as_target()).collect();
         for target in own {
-            let task = self.run(Task::FindNode { target }, Owner::Maintenance, now);
-            self.maintenance.running.extend(self.runs.contains_key(&task).then_some(task));
+            self.look_for(target, now);
         }
         let maintenance = &mut self.maintenance;
         maintenance.join_wait = if self.sides.values().any(|side| side.table.len() == 0) {
@@ -192,9 +191,14 @@ impl Node {
             return;
         }
         if let Some(target) = self.maintenance.places.pop_front() {
-            let task = self.run(Task::FindNode { target }, Owner::Maintenance, now);
-            self.maintenance.running.extend(self.runs.contains_key(&task).then_some(task));
+            self.look_for(target, now);
         }
+    }
+
+    fn look_for(&mut self, target: Target, now: Duration) {
+        let task = self.run(Task::FindNode { target }, Owner::Maintenance, now);
+        // With nobody to ask it has ended already.
+        self.maintenance.running.extend(self.runs.contains_key(&task).then_some(task));
     }
 
     fn check_some(&mut self, now: Duration) {

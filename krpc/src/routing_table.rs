@@ -231,7 +231,7 @@ impl RoutingTable {
 }
 
 /// What has one place: an IP in a public network, an address in a private one.
-fn key(address: SocketAddr, distinct: bool) -> SocketAddr {
+pub(crate) fn key(address: SocketAddr, distinct: bool) -> SocketAddr {
     if distinct { SocketAddr::new(address.ip(), 0) } else { address }
 }
 

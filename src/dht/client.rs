@@ -7,11 +7,11 @@ use krpc::{Event, Family, Outcome, Saved, Settings, Task};
 use super::{
     arguments::Network,
     driver::Driver,
-    names::{PUBLIC, is_private, resolve},
+    names::{is_private, resolve_all},
     state::State,
     udp::Udp,
 };
-use crate::{failure::Failure, progress::warn};
+use crate::failure::Failure;
 
 /// What we call ourselves on the wire: OFFS, version 1.
 pub(crate) const VERSION: [u8; 4] = *b"OF\0\x01";
@@ -24,19 +24,7 @@ pub(crate) struct Client {
 impl Client {
     /// A node that knows where to begin. `also` are addresses that it must be able to reach.
     pub(crate) fn new(network: &Network, state: &State, also: &[SocketAddr]) -> Result<Self, Failure> {
-        let mut bootstrap = Vec::new();
-        for name in
-            network.bootstrap.iter().map(String::as_str).chain(network.public.then_some(PUBLIC).into_iter().flatten())
-        {
-            match resolve(name) {
-                Ok(addresses) => bootstrap.extend(addresses),
-                // One of several may be gone.
-                Err(failure @ Failure::Name { .. }) if network.public => {
-                    warn(&format!("{failure}; it is passed over"));
-                }
-                Err(failure) => return Err(failure),
-            }
-        }
+        let mut bootstrap = resolve_all(&network.bootstrap, network.public, network.public)?;
         let mut saved = None;
         if bootstrap.is_empty() && also.is_empty() {
             bootstrap = state.addresses();

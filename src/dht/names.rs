@@ -2,10 +2,10 @@
 
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 
-use crate::failure::Failure;
+use crate::{failure::Failure, progress::warn};
 
 /// Well-known nodes of the public network, where one who knows nobody begins.
-pub(crate) const PUBLIC: [&str; 4] = [
+const PUBLIC: [&str; 4] = [
     "dht.libtorrent.org:25401",
     "router.bittorrent.com:6881",
     "dht.transmissionbt.com:6881",
@@ -20,6 +20,21 @@ pub(crate) fn resolve(name: &str) -> Result<Vec<SocketAddr>, Failure> {
     }
     let found = name.to_socket_addrs().map_err(|source| Failure::Name { name: name.to_owned(), source })?;
     Ok(found.map(|address| SocketAddr::new(address.ip().to_canonical(), address.port())).collect())
+}
+
+/// All addresses of the names, and of the well-known nodes if `public`. With `tolerant`, a name that has none is passed
+/// over, with a warning: one of several may be gone.
+pub(crate) fn resolve_all(names: &[String], public: bool, tolerant: bool) -> Result<Vec<SocketAddr>, Failure> {
+    let mut found = Vec::new();
+    let well_known = PUBLIC.iter().copied().filter(|_| public);
+    for name in names.iter().map(String::as_str).chain(well_known) {
+        match resolve(name) {
+            Ok(addresses) => found.extend(addresses),
+            Err(failure @ Failure::Name { .. }) if tolerant => warn(&format!("{failure}; it is passed over")),
+            Err(failure) => return Err(failure),
+        }
+    }
+    Ok(found)
 }
 
 /// Whether an address is one of a private network. Where all are, the node is in private mode.

@@ -24,8 +24,8 @@ fn ask(
         if outcome.response.is_some() {
             return Ok((to, outcome));
         }
-        if let Some((_, error)) = outcome.refused.into_iter().next() {
-            return Err(Failure::Refused { node: to.to_string(), code: error.code, text: error.text });
+        if let Some(refusal) = refusal(&outcome) {
+            return Err(refusal);
         }
     }
     Err(Failure::NoAnswer { node: node.to_owned() })
@@ -102,10 +102,13 @@ pub(crate) fn found_anybody(outcome: &Outcome) -> Result<(), Failure> {
     if outcome.answered > 0 {
         return Ok(());
     }
-    Err(match outcome.refused.first() {
-        Some((node, error)) => Failure::Refused { node: node.to_string(), code: error.code, text: error.text.clone() },
-        None => Failure::NobodyAnswered { asked: outcome.asked },
-    })
+    Err(refusal(outcome).unwrap_or(Failure::NobodyAnswered { asked: outcome.asked }))
+}
+
+/// The first refusal there was.
+pub(crate) fn refusal(outcome: &Outcome) -> Option<Failure> {
+    let (node, error) = outcome.refused.first()?;
+    Some(Failure::Refused { node: node.to_string(), code: error.code, text: error.text.clone() })
 }
 
 pub(crate) fn peers(info_hash: Target, scrape: bool, network: &Network, state: &State) -> Result<(), Failure> {

@@ -2,10 +2,10 @@
 
 use std::io::{Read as _, Write as _};
 
-use krpc::{Item, ItemError, MAX_SALT, MAX_VALUE, Outcome, Task, Value, mutable_target};
+use krpc::{Item, ItemError, MAX_SALT, MAX_VALUE, Task, Value, mutable_target};
 use serde_json::{Value as Json, json};
 
-use super::ask::found_anybody;
+use super::ask::{found_anybody, refusal};
 use crate::{
     dht::{
         arguments::{Get, Network, Put},
@@ -119,7 +119,7 @@ fn store_with(client: &mut Client, task: Task, as_json: bool) -> Result<(), Fail
     let outcome = client.complete(task, &mut |_| ())?;
     found_anybody(&outcome)?;
     if outcome.stored.is_empty() {
-        return Err(refusal(outcome));
+        return Err(refusal(&outcome).unwrap_or(Failure::NotStored));
     }
     let target = target.map(|target| target.to_string()).unwrap_or_default();
     if as_json {
@@ -136,11 +136,4 @@ fn store_with(client: &mut Client, task: Task, as_json: bool) -> Result<(), Fail
     }
     crate::progress::remark(&format!("stored on {} nodes", outcome.stored.len()));
     output::line(target)
-}
-
-fn refusal(outcome: Outcome) -> Failure {
-    match outcome.refused.into_iter().next() {
-        Some((node, error)) => Failure::Refused { node: node.to_string(), code: error.code, text: error.text },
-        None => Failure::NotStored,
-    }
 }

@@ -13,7 +13,7 @@ use crate::{
         arguments::Serve,
         client::VERSION,
         driver::Driver,
-        names::{PUBLIC, is_any, is_private, resolve},
+        names::{is_any, is_private, resolve_all},
         state::State,
         udp::Udp,
     },
@@ -32,7 +32,8 @@ const SAVING: Duration = Duration::from_mins(1);
 pub(crate) fn run(serve: &Serve, state: &State) -> Result<(), Failure> {
     let _lock = state.lock()?;
     let saved = state.read()?;
-    let bootstrap = bootstrap(serve, saved.is_some())?;
+    // Saved nodes do as well as a name that has no address at the moment.
+    let bootstrap = resolve_all(&serve.bootstrap, serve.public, serve.public || saved.is_some())?;
     let (sockets, addresses) = sockets(serve)?;
     let known_private = !bootstrap.is_empty() && bootstrap.iter().all(is_private);
     let private = !serve.public && addresses.iter().all(|bind| is_private(bind) || (is_any(bind) && known_private));
@@ -60,22 +61,6 @@ pub(crate) fn run(serve: &Serve, state: &State) -> Result<(), Failure> {
         tracing::info!(%figures, "ended");
     }
     result.and(kept)
-}
-
-/// Addresses to begin with. A name that has none may be passed over if there are others, or saved nodes.
-fn bootstrap(serve: &Serve, saved: bool) -> Result<Vec<SocketAddr>, Failure> {
-    let mut bootstrap = Vec::new();
-    let public = PUBLIC.iter().copied().filter(|_| serve.public);
-    for name in serve.bootstrap.iter().map(String::as_str).chain(public) {
-        match resolve(name) {
-            Ok(addresses) => bootstrap.extend(addresses),
-            Err(failure @ Failure::Name { .. }) if saved || serve.public => {
-                warn(&format!("{failure}; it is passed over"));
-            }
-            Err(failure) => return Err(failure),
-        }
-    }
-    Ok(bootstrap)
 }
 
 fn sockets(serve: &Serve) -> Result<(Vec<Udp>, Vec<SocketAddr>), Failure> {

@@ -6,7 +6,7 @@ use krpc::{Family, Settings};
 use serde_json::json;
 
 use crate::{
-    dht::{arguments::Swarm, client::VERSION, driver::Driver, names::resolve, udp::Udp},
+    dht::{arguments::Swarm, client::VERSION, driver::Driver, names::resolve_all, udp::Udp},
     failure::Failure,
     output,
     progress::remark,
@@ -18,10 +18,7 @@ pub(crate) fn run(swarm: &Swarm) -> Result<(), Failure> {
     if swarm.port.is_some_and(|port| port.checked_add(swarm.nodes - 1).is_none()) {
         return Err(Failure::Usage { what: "there are no ports above 65535" });
     }
-    let mut bootstrap = Vec::new();
-    for name in &swarm.bootstrap {
-        bootstrap.extend(resolve(name)?);
-    }
+    let mut bootstrap = resolve_all(&swarm.bootstrap, false, false)?;
     for number in 0..swarm.nodes {
         let port = swarm.port.map_or(0, |port| port + number);
         let address = SocketAddr::new(swarm.bind, port);
