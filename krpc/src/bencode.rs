@@ -17,7 +17,7 @@ const MOST_TOKENS: usize = 1200;
 /// The bytes are not canonical bencode, or too deep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not canonical bencode")]
-pub(crate) struct NotBencode;
+pub struct NotBencode;
 
 impl From<bendy::decoding::Error> for NotBencode {
     fn from(_: bendy::decoding::Error) -> Self {
@@ -27,7 +27,8 @@ impl From<bendy::decoding::Error> for NotBencode {
 
 /// A value in a dictionary or a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Field<'a> {
+pub enum Field<'a> {
+    /// A string of bytes.
     Bytes(&'a [u8]),
     /// An integer, as text: it may be of any size.
     Integer(&'a str),
@@ -47,15 +48,18 @@ impl<'a> Field<'a> {
         })
     }
 
-    pub(crate) fn bytes(self) -> Option<&'a [u8]> {
+    /// The bytes of a string.
+    pub fn bytes(self) -> Option<&'a [u8]> {
         if let Self::Bytes(bytes) = self { Some(bytes) } else { None }
     }
 
-    pub(crate) fn fixed<const N: usize>(self) -> Option<[u8; N]> {
+    /// The bytes of a string that has just that many.
+    pub fn fixed<const N: usize>(self) -> Option<[u8; N]> {
         self.bytes()?.try_into().ok()
     }
 
-    pub(crate) fn integer(self) -> Option<i64> {
+    /// An integer, if it fits.
+    pub fn integer(self) -> Option<i64> {
         if let Self::Integer(text) = self { text.parse().ok() } else { None }
     }
 
@@ -86,7 +90,7 @@ pub(crate) fn is_one_object(bytes: &[u8]) -> bool {
 }
 
 /// Calls `visit` with each key and value of a dictionary that is all of `bytes`.
-pub(crate) fn dictionary<'a>(bytes: &'a [u8], visit: &mut dyn FnMut(&'a [u8], Field<'a>)) -> Result<(), NotBencode> {
+pub fn dictionary<'a>(bytes: &'a [u8], visit: &mut dyn FnMut(&'a [u8], Field<'a>)) -> Result<(), NotBencode> {
     let mut decoder = Decoder::new(bytes).with_max_depth(DEPTH);
     let Some(Object::Dict(mut pairs)) = decoder.next_object()? else { return Err(NotBencode) };
     while let Some((key, object)) = pairs.next_pair()? {
@@ -97,7 +101,7 @@ pub(crate) fn dictionary<'a>(bytes: &'a [u8], visit: &mut dyn FnMut(&'a [u8], Fi
 }
 
 /// Calls `visit` with each value of a list that is all of `bytes`.
-pub(crate) fn list<'a>(bytes: &'a [u8], visit: &mut dyn FnMut(Field<'a>)) -> Result<(), NotBencode> {
+pub fn list<'a>(bytes: &'a [u8], visit: &mut dyn FnMut(Field<'a>)) -> Result<(), NotBencode> {
     let mut decoder = Decoder::new(bytes).with_max_depth(DEPTH);
     let Some(Object::List(mut values)) = decoder.next_object()? else { return Err(NotBencode) };
     while let Some(object) = values.next_object()? {
@@ -107,7 +111,7 @@ pub(crate) fn list<'a>(bytes: &'a [u8], visit: &mut dyn FnMut(Field<'a>)) -> Res
 }
 
 /// Refuses what has more parts than any message needs.
-pub(crate) fn bounded(bytes: &[u8]) -> Result<(), NotBencode> {
+pub fn bounded(bytes: &[u8]) -> Result<(), NotBencode> {
     // Each part has a byte at least.
     if bytes.len() <= MOST_TOKENS {
         return Ok(());

@@ -14,7 +14,7 @@
 //! # Ok::<(), krpc::MessageError>(())
 //! ```
 
-mod bencode;
+pub mod bencode;
 mod bucket;
 mod contact;
 mod counters;
