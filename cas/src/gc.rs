@@ -248,7 +248,7 @@ impl Collection<'_> {
             }
             changes.push(self.shared.undrawn_change(number));
         }
-        self.shared.index.apply(&changes)?;
+        self.shared.change_blocks(changes)?;
         Ok(back)
     }
 

@@ -28,8 +28,14 @@ pub trait Index: Send + Sync {
     /// Makes all changes or none. They survive the end of the process.
     fn apply(&self, changes: &[Change]) -> Result<(), IndexError>;
 
+    /// Calls `visit` with the entries whose key starts with `prefix` and is not below `from`, which starts with
+    /// `prefix` too, ascending, until it breaks off.
+    fn scan_from(&self, prefix: &[u8], from: &[u8], visit: &mut Visit<'_>) -> Result<(), IndexError>;
+
     /// Calls `visit` with the entries whose key starts with `prefix`, ascending, until it breaks off.
-    fn scan(&self, prefix: &[u8], visit: &mut Visit<'_>) -> Result<(), IndexError>;
+    fn scan(&self, prefix: &[u8], visit: &mut Visit<'_>) -> Result<(), IndexError> {
+        self.scan_from(prefix, prefix, visit)
+    }
 
     /// Returns when everything applied before survives a loss of power.
     fn sync(&self) -> Result<(), IndexError>;
@@ -48,8 +54,8 @@ impl<I: Index + ?Sized> Index for Arc<I> {
         self.as_ref().apply(changes)
     }
 
-    fn scan(&self, prefix: &[u8], visit: &mut Visit<'_>) -> Result<(), IndexError> {
-        self.as_ref().scan(prefix, visit)
+    fn scan_from(&self, prefix: &[u8], from: &[u8], visit: &mut Visit<'_>) -> Result<(), IndexError> {
+        self.as_ref().scan_from(prefix, from, visit)
     }
 
     fn sync(&self) -> Result<(), IndexError> {
@@ -87,12 +93,12 @@ impl Index for MemoryIndex {
         Ok(())
     }
 
-    fn scan(&self, prefix: &[u8], visit: &mut Visit<'_>) -> Result<(), IndexError> {
+    fn scan_from(&self, prefix: &[u8], from: &[u8], visit: &mut Visit<'_>) -> Result<(), IndexError> {
         let found: Vec<_> = self
             .entries
             .read()
             .unwrap_or_else(PoisonError::into_inner)
-            .range(prefix.to_vec()..)
+            .range(from.to_vec()..)
             .take_while(|(key, _)| key.starts_with(prefix))
             .map(|(key, value)| (key.clone(), value.clone()))
             .collect();

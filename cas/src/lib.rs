@@ -25,11 +25,16 @@ pub mod conformance;
 mod error;
 #[cfg(any(test, feature = "testing"))]
 mod faulty_store;
+mod fingerprint;
 mod gc;
 mod index;
+mod ledger;
+#[cfg(test)]
+mod ledger_tests;
 mod lock;
 mod marks;
 mod memory_store;
+mod notes;
 mod pack;
 mod pack_store;
 mod permutation;
@@ -54,8 +59,10 @@ pub use block_store::{BlockStore, Hold, MAX_BLOCK};
 pub use error::{Error, IndexError, Result};
 #[cfg(any(test, feature = "testing"))]
 pub use faulty_store::FaultyStore;
+pub use fingerprint::{Fingerprint, Leaf};
 pub use gc::{GcReport, Goal, Reachable};
 pub use index::{Change, Index, MemoryIndex, Visit};
+pub use ledger::Arrivals;
 pub use memory_store::MemoryStore;
 pub use pack_store::{Options, PackStore, Statistics};
 pub use record::{PackKind, RECORD_HEADER, RecordHeader, TableEntry, Trailer};

@@ -19,9 +19,10 @@ use crate::{
     Algorithm, BlockStore, Change, Drawn, Error, Hold, Index, IndexError, MAX_BLOCK, PackKind, Reachable, RecordHeader,
     Result, Sampler, Score, TableEntry, Trailer,
     appender::{Appender, Uncommitted},
+    ledger::Ledger,
     lock,
     marks::Marks,
-    pack,
+    notes, pack,
     place::{Place, Tag, pack_of_key, score_of_key},
     recovery,
     sampler::PackSampler,
@@ -136,6 +137,7 @@ pub(crate) struct Shared {
     pub(crate) directory: PathBuf,
     pub(crate) options: Options,
     pub(crate) index: Box<dyn Index>,
+    pub(crate) ledger: Ledger,
     writer: Arc<Writer>,
     pub(crate) blocks: Appender,
     pub(crate) copies: Appender,
@@ -195,23 +197,23 @@ impl PackStore {
     }
 
     /// Opens or creates the store in `directory`; `open_index` is called with the index's folder when
-    /// this process owns the store.
+    /// this process owns the store, and with that of an older one if there is one that was thrown away.
     ///
     /// Records that the index does not have are added to it and a torn last record is cut off, so that
     /// a store opens without help after a crash.
     pub fn with_index(
         directory: &Path,
         options: Options,
-        open_index: impl FnOnce(&Path) -> Result<Box<dyn Index>>,
+        open_index: impl Fn(&Path) -> Result<Box<dyn Index>>,
     ) -> Result<Self> {
         Self::open_index(directory, options, false, open_index)
     }
 
-    fn open_index(
+    pub(crate) fn open_index(
         directory: &Path,
         mut options: Options,
         anew: bool,
-        open_index: impl FnOnce(&Path) -> Result<Box<dyn Index>>,
+        open_index: impl Fn(&Path) -> Result<Box<dyn Index>>,
     ) -> Result<Self> {
         let packs = directory.join("packs");
         let existed = packs.exists();
@@ -233,8 +235,14 @@ impl PackStore {
         let used_bits = Marks::new(options.pack_size);
         let undrawn = Marks::new(options.pack_size);
         let held = Arc::new(Marks::new(options.pack_size));
-        let recovered = recovery::recover(&packs, index.as_ref(), &used_bits, &undrawn)?;
+        let ledger = Ledger::open(index.as_ref())?;
+        let recovered = recovery::recover(&packs, index.as_ref(), &ledger, &used_bits, &undrawn)?;
         if let Some(discarded) = discarded {
+            // Opened again for its notes alone; if it cannot be read, that is why it was thrown away.
+            let kept = open_index(&discarded).and_then(|old| Ok(notes::take_over(old.as_ref(), index.as_ref())?));
+            if let Err(error) = kept {
+                tracing::warn!(%error, "the notes of the old index are lost");
+            }
             index.sync()?;
             fs::remove_dir_all(&discarded).map_err(Error::io("remove", &discarded))?;
         }
@@ -249,6 +257,7 @@ impl PackStore {
             directory: packs,
             options,
             index,
+            ledger,
             writer: Arc::clone(&writer),
             catalogue: RwLock::new(recovered.catalogue),
             pending: RwLock::default(),
@@ -321,6 +330,11 @@ impl PackStore {
     /// Some records of a pack, by their number in it. Empty when the pack is gone or its table is damaged.
     pub(crate) fn entries(&self, pack: u32, from: u64, count: u64) -> Result<Vec<TableEntry>> {
         self.shared.entries(pack, from, count)
+    }
+
+    /// Whether a block has a second copy, which is what makes it a root.
+    pub fn is_root(&self, score: &Score) -> Result<bool> {
+        Ok(self.shared.lookup(Tag::Copy, score)?.is_some())
     }
 
     /// What the read of a block came to, and the repair that follows from it.
@@ -583,13 +597,18 @@ impl Shared {
         if used() + need <= capacity { Ok(()) } else { Err(Error::Full { capacity, used: used() }) }
     }
 
+    /// Applies changes to the index that put or delete entries of blocks, and what follows from them.
+    pub(crate) fn change_blocks(&self, changes: Vec<Change>) -> Result<()> {
+        Ok(self.ledger.apply(self.index.as_ref(), changes)?)
+    }
+
     pub(crate) fn quarantine(&self, score: &Score, place: &Place) -> Result<()> {
         if self.lookup(Tag::Block, score)? != Some(*place) {
             return Ok(());
         }
         tracing::warn!(%score, pack = place.pack, offset = place.offset, "damaged block is quarantined");
         self.undrawn.set(place);
-        self.index.apply(&[
+        self.change_blocks(vec![
             self.undrawn_change(place.pack),
             Change::Delete(Tag::Block.score(score)),
             Change::Put(Tag::Quarantine.score(score), place.to_value()),
@@ -663,7 +682,7 @@ impl Shared {
         changes.extend(
             std::mem::take(&mut *lock(&self.undrawn_changed)).into_iter().map(|pack| self.undrawn_change(pack)),
         );
-        self.index.apply(&changes)?;
+        self.change_blocks(changes)?;
         let mut catalogue = self.catalogue.write().unwrap_or_else(PoisonError::into_inner);
         for pack in work {
             catalogue.insert(pack.number, pack.info());
@@ -771,7 +790,7 @@ impl BlockStore for PackStore {
         self.shared.commit()?;
         let Some(place) = self.shared.lookup(Tag::Block, score)? else { return Ok(false) };
         self.shared.undrawn.set(&place);
-        self.shared.index.apply(&[
+        self.shared.change_blocks(vec![
             self.shared.undrawn_change(place.pack),
             Change::Delete(Tag::Block.score(score)),
             Change::Delete(Tag::Copy.score(score)),

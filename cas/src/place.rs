@@ -58,6 +58,14 @@ pub(crate) enum Tag {
     Used,
     /// Pack number -> which of its records are not drawn as randomizers.
     Undrawn,
+    /// Nothing -> version of arrivals and fingerprints, and how far the arrivals go.
+    Ledger,
+    /// Arrival number, 8 bytes big-endian -> score.
+    Arrival,
+    /// First 20 bits of digests, then 4 zero bits -> fingerprint of the blocks in the index.
+    Leaf,
+    /// Key of a layer above -> its value.
+    Note,
 }
 
 impl Tag {
@@ -77,6 +85,10 @@ impl Tag {
             Self::Pack => b'p',
             Self::Used => b'u',
             Self::Undrawn => b'n',
+            Self::Ledger => b'l',
+            Self::Arrival => b'a',
+            Self::Leaf => b'f',
+            Self::Note => b't',
         }
     }
 

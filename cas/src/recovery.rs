@@ -9,6 +9,7 @@ use std::{
 use crate::{
     Change, Error, Index, PackKind, RECORD_HEADER, Result, Score, TableEntry,
     appender::OpenPack,
+    ledger::Ledger,
     marks::Marks,
     pack::{self, Contents},
     pack_store::{PackInfo, PackState, read_catalogue, sync_directory},
@@ -32,7 +33,13 @@ const MANY: u64 = 100_000;
 /// Most changes of one batch.
 const BATCH: usize = 4096;
 
-pub(crate) fn recover(packs: &Path, index: &dyn Index, used: &Marks, undrawn: &Marks) -> Result<Recovered> {
+pub(crate) fn recover(
+    packs: &Path,
+    index: &dyn Index,
+    ledger: &Ledger,
+    used: &Marks,
+    undrawn: &Marks,
+) -> Result<Recovered> {
     let mut catalogue = read_catalogue(index)?;
     let mut files = list(packs)?;
     for number in dead(&catalogue) {
@@ -59,7 +66,7 @@ pub(crate) fn recover(packs: &Path, index: &dyn Index, used: &Marks, undrawn: &M
         if known.is_some_and(|info| info.state == PackState::Sealed) || misplaced.contains(&number) {
             continue;
         }
-        let Some((info, found)) = recover_pack(packs, number, known, rebuilding, index, &mut roots)? else {
+        let Some((info, found)) = recover_pack(packs, number, known, rebuilding, (index, ledger), &mut roots)? else {
             *length = 0;
             continue;
         };
@@ -78,6 +85,7 @@ pub(crate) fn recover(packs: &Path, index: &dyn Index, used: &Marks, undrawn: &M
         files.insert(number, length);
     }
     mark_roots(index, &roots, undrawn)?;
+    ledger.make(index)?;
     if rebuilding && catalogue.values().map(|info| u64::from(info.records)).sum::<u64>() > MANY {
         index.settle();
     }
@@ -162,7 +170,7 @@ fn recover_pack(
     number: u32,
     known: Option<PackInfo>,
     rebuilding: bool,
-    index: &dyn Index,
+    index: (&dyn Index, &Ledger),
     roots: &mut Vec<Score>,
 ) -> Result<Option<(PackInfo, Option<OpenPack>)>> {
     let path = pack::path(packs, number);
@@ -245,7 +253,7 @@ fn cut(path: &Path, file: &File, end: u64) -> Result<()> {
 }
 
 fn add_to_index(
-    index: &dyn Index,
+    (index, ledger): (&dyn Index, &Ledger),
     number: u32,
     info: PackInfo,
     entries: &[TableEntry],
@@ -260,7 +268,7 @@ fn add_to_index(
                 changes.push(Change::Delete(Tag::Quarantine.score(&entry.score)));
             }
         }
-        index.apply(&changes)?;
+        ledger.apply(index, changes)?;
     }
     // A block that was healed has a good record too, here or in another pack: then it is not damaged.
     for entry in damaged.iter().filter(|_| tag == Tag::Block) {

@@ -83,11 +83,11 @@ impl Index for RocksIndex {
         self.database.write(batch).map_err(failure)
     }
 
-    fn scan(&self, prefix: &[u8], visit: &mut Visit<'_>) -> Result<(), IndexError> {
+    fn scan_from(&self, prefix: &[u8], from: &[u8], visit: &mut Visit<'_>) -> Result<(), IndexError> {
         let mut reading = ReadOptions::default();
         // A walk over everything must not push the lookups' blocks out of the cache.
         reading.fill_cache(false);
-        let mode = IteratorMode::From(prefix, Direction::Forward);
+        let mode = IteratorMode::From(from, Direction::Forward);
         for entry in self.database.iterator_opt(mode, reading) {
             let (key, value) = entry.map_err(failure)?;
             if !key.starts_with(prefix) || visit(&key, &value).is_break() {

@@ -14,6 +14,9 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
+    /// All of them, in the order of their codes.
+    pub(crate) const ALL: [Self; 2] = [Self::Sha256, Self::Blake3];
+
     /// The one-byte code of the binary form.
     pub const fn code(self) -> u8 {
         match self {

@@ -32,7 +32,8 @@ impl Home {
 
     fn open(&self) -> PackStore {
         let index: Arc<MemoryIndex> = Arc::clone(&self.index);
-        PackStore::with_index(self.directory.path(), self.options.clone(), |_| Ok(Box::new(index))).expect("open")
+        PackStore::with_index(self.directory.path(), self.options.clone(), |_| Ok(Box::new(Arc::clone(&index))))
+            .expect("open")
     }
 
     fn packs(&self) -> Vec<std::path::PathBuf> {

@@ -116,7 +116,7 @@ impl Directory {
     fn open(&self, index: &Arc<MemoryIndex>) -> PackStore {
         let index = Arc::clone(index);
         let options = Options { pack_size: 1 << 20, reserve: 0, ..Options::default() };
-        PackStore::with_index(&self.0, options, |_| Ok(Box::new(index))).expect("open")
+        PackStore::with_index(&self.0, options, |_| Ok(Box::new(Arc::clone(&index)))).expect("open")
     }
 }
 
