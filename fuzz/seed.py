@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes the seeds of the fuzz targets in fuzz/corpus from fixtures/vectors. Needs Python alone."""
+"""Makes the seeds of the fuzz targets in fuzz/corpus from the vectors in fixtures. Needs Python alone."""
 
 import hashlib
 import json
@@ -199,6 +199,9 @@ def main():
     sent = [b"\xff\x05" + bytes([len(packet)]) + packet for packet in packets() if len(packet) < 256]
     answer = b"\x40\x00\x09\x02" + bytes(range(60))
     write("node", [bytes([private]) + one for private in (0, 1) for one in sent] + [b"\0" + b"".join(sent[:6]) + answer])
+    pools = json.loads((HERE.parent / "fixtures" / "membership" / "vectors.json").read_text())
+    entries = [bytes.fromhex(entry["bytes"]) for log in pools["logs"] for entry in log["entries"]]
+    write("entry", entries + [one["text"].encode() for one in pools["invitations"]])
     nodes = A + b"\x14\x01\x02\x03\x1a\xe1"
     write("saved", [b"d3:id420:" + M + b"5:nodes26:" + nodes + b"6:nodes60:e", b"de"])
 

@@ -6,7 +6,7 @@ top=$(cd "$(dirname "$0")/.." && pwd)
 cd "$top/fuzz"
 seconds=${FUZZ_SECONDS:-300}
 target_dir=${CARGO_TARGET_DIR:-$HOME/.cache/offs-target}-fuzz
-all="off_url reference score record root directory file pack message node saved"
+all="off_url reference score record root directory file pack message node entry saved"
 targets=${*:-$all}
 
 # The sanitizers need a nightly compiler, or a stable one that is told to act like it.
@@ -29,7 +29,7 @@ max_len() {
     case $1 in
         off_url) echo 17000 ;;
         reference | score | record) echo 256 ;;
-        root | file | pack | message | node | saved) echo 4096 ;;
+        root | file | pack | message | node | entry | saved) echo 4096 ;;
         directory) echo 65536 ;;
         *) echo "tools/fuzz.sh: no target $1, only $all" >&2; return 1 ;;
     esac

@@ -2,31 +2,47 @@
 //!
 //! Blocks are named by their scores ([`cas::Score`]); peers by their public keys ([`PeerId`]).
 //! Which peers hold a block follows from the pool's members alone ([`Placement`]): nothing is written down
-//! for each block. docs/protocol.md has what goes over the wire.
+//! for each block. Who is a member of a closed pool follows from a log that all members have ([`Membership`]).
+//! docs/protocol.md has what goes over the wire.
 //!
 //! Times are [`std::time::Duration`]s since a start that the caller chose, the same one in every call.
 
 mod audit;
+mod entry;
 mod envelope;
+mod invitation;
 mod liveness;
+mod membership;
+#[cfg(test)]
+mod membership_tests;
+mod past;
 mod peer_id;
+mod peer_key;
 mod placement;
+mod pool_id;
 mod quota;
 mod read_plan;
 mod repair_queue;
 mod standing;
+mod state;
 mod token_bucket;
 mod word;
 
 pub use audit::{AuditSchedule, Challenge, Proof};
+pub use entry::{Action, Entry, EntryError, EntryId, MAX_ENTRY, MAX_NAME, MAX_PARENTS};
 pub use envelope::{Envelope, MOST_MESSAGE, NotAMessage, Refusal};
+pub use invitation::{Invitation, InvitationError};
 pub use liveness::{Liveness, Patience};
+pub use membership::{MOST_ENTRIES, MOST_LOG_BYTES, Membership, Refusal as MembershipError};
 pub use peer_id::{NotAPeerId, PeerId};
+pub use peer_key::PeerKey;
 pub use placement::{Bucket, Placement};
+pub use pool_id::PoolId;
 pub use quota::{Allowance, Allowances, Quota, Refusal as QuotaRefusal};
 pub use read_plan::{Candidate, NotFound, ReadPlan, ReadStep};
 pub use repair_queue::{Change, Job, NotAnEntry, RepairQueue, RepairSettings};
 pub use standing::{Deeds, Lie, Reason, Standing};
+pub use state::State;
 pub use token_bucket::{Rate, TokenBucket};
 pub use word::{
     Arrived, Bits, MOST_SCORES, Members, PeerStatus, Rumour, Word, members_from_bencode, members_to_bencode,

@@ -2,6 +2,8 @@
 
 use std::{fmt, str::FromStr};
 
+use ed25519_dalek::{Signature, VerifyingKey};
+
 /// Names a peer: its Ed25519 public key (RFC 8032), which the link proves that it has.
 ///
 /// Text form: base58 with Bitcoin's alphabet, 43 or 44 letters.
@@ -25,6 +27,13 @@ impl PeerId {
     /// The public key.
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
+    }
+
+    /// Whether the signature is this peer's over the message. Strict: no key of small order, and one form of a
+    /// signature only.
+    pub fn verify(&self, message: &[u8], signature: &[u8; 64]) -> bool {
+        VerifyingKey::from_bytes(&self.0)
+            .is_ok_and(|key| key.verify_strict(message, &Signature::from_bytes(signature)).is_ok())
     }
 
     /// The first letters, for lists that people read.
