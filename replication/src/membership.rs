@@ -77,10 +77,10 @@ pub enum Refusal {
     /// The proof is not the invitation's signature for this peer.
     #[error("the invitation's signature is not right")]
     Proof,
-    /// The peer was expelled, and the invitation was not made after that.
-    #[error("{peer} was expelled and needs a new invitation")]
-    Expelled {
-        /// Who was expelled.
+    /// The peer left or was expelled, and the invitation was not made after that.
+    #[error("{peer} was a member before and needs a new invitation")]
+    Gone {
+        /// Who left or was expelled.
         peer: PeerId,
     },
     /// There is no room.
@@ -273,8 +273,8 @@ impl Membership {
             Err(Refusal::Expired)
         } else if !held.is_empty() {
             Err(Refusal::Peer { peer: *peer })
-        } else if !judged.outlives_expulsions(peer, place) {
-            Err(Refusal::Expelled { peer: *peer })
+        } else if !judged.is_after_ends(peer, place) {
+            Err(Refusal::Gone { peer: *peer })
         } else if !judged.has_room(place, peer) {
             Err(Refusal::UsedUp)
         } else {
