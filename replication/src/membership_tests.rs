@@ -84,7 +84,7 @@ fn a_member_admits_another_and_makes_no_admins() {
     let mut log = pool();
     admit(&mut log, 0, 1, false);
     let invitation = invite(&mut log, 0, 50, 1, false);
-    assert_eq!(log.invitation(&id(50)), Some(invitation));
+    assert_eq!(log.invitation(&id(0), &id(50)), Some(invitation));
     let action = join_action(&log, invitation, 50, 2);
     log.write(&key(1), 1, action).expect("admitted");
     assert!(log.state().is_member(&id(2)));
@@ -132,7 +132,7 @@ fn invitations_are_not_stretched() {
     assert_ne!(create, none);
     assert_eq!(join(&mut log, create, 51, 3), Err(Refusal::Invitation));
     // Who left is not brought back by its old proof, which all have.
-    let old = log.invitation(&id(51)).expect("there");
+    let old = log.invitation(&id(0), &id(51)).expect("there");
     join(&mut log, old, 51, 3).expect("joined");
     let gone = log.write(&key(3), 1, Action::Leave).map(|_| join_action(&log, old, 51, 3)).expect("left");
     assert_eq!(log.write(&key(0), 1, gone), Err(Refusal::Gone { peer: id(3) }));
@@ -272,7 +272,7 @@ fn step(logs: &mut [Membership; 3], (author, place, what, peer): Step) {
     let action = match what {
         0 | 1 => Action::Invite { key: id(by), uses: 1 + u16::from(peer), expires: FAR, admin: what == 1 },
         // Joins by whatever invitation the peer of that number has made.
-        2..=4 => match log.invitation(&id(50 + peer)) {
+        2..=4 => match log.invitation(&id(peer), &id(50 + peer)) {
             Some(invitation) => join_action(log, invitation, 50 + peer, author),
             None => return,
         },
