@@ -88,6 +88,10 @@ fn a_member_admits_another_and_makes_no_admins() {
     let action = join_action(&log, invitation, 50, 2);
     log.write(&key(1), 1, action).expect("admitted");
     assert!(log.state().is_member(&id(2)));
+    // A copy of the invitation is another's.
+    let copy = invite(&mut log, 1, 50, 9, false);
+    assert_eq!(log.invitation(&id(0), &id(50)), Some(invitation));
+    assert_eq!(log.invitation(&id(1), &id(50)), Some(copy));
     let right = Refusal::Right { author: id(1) };
     let action = Action::Invite { key: id(51), uses: 1, expires: FAR, admin: true };
     assert_eq!(log.write(&key(1), 1, action), Err(right.clone()));
