@@ -192,6 +192,21 @@ fn sorted(numbers: &[u8]) -> Vec<PeerId> {
 }
 
 #[test]
+fn what_the_expelled_did_before_stands() {
+    let mut log = pool();
+    admit(&mut log, 0, 1, true);
+    admit(&mut log, 1, 2, false);
+    admit(&mut log, 1, 3, true);
+    admit(&mut log, 0, 4, false);
+    admit(&mut log, 0, 5, false);
+    log.write(&key(1), 1, Action::Promote { peer: id(4) }).expect("promoted");
+    expel(&mut log, 1, 5).expect("expelled");
+    expel(&mut log, 0, 1).expect("expelled");
+    assert_eq!(log.state().members().copied().collect::<Vec<_>>(), sorted(&[0, 2, 3, 4]));
+    assert_eq!(log.state().admins().copied().collect::<Vec<_>>(), sorted(&[0, 3, 4]));
+}
+
+#[test]
 fn an_admin_expels_only_admins_that_came_later() {
     let mut log = pool();
     admit(&mut log, 0, 1, true);
