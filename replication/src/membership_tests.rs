@@ -77,6 +77,11 @@ fn members_come_and_go() {
     admit(&mut log, 0, 2, false);
     assert!(log.state().is_member(&id(2)));
     assert_eq!(log.state().expelled().count(), 0);
+    // Who is back has all the rights of a member.
+    admit(&mut log, 2, 4, false);
+    log.write(&key(0), 1, Action::Promote { peer: id(2) }).expect("promoted");
+    expel(&mut log, 2, 4).expect("expelled");
+    assert_eq!(log.state().expelled().collect::<Vec<_>>(), [&id(4)]);
 }
 
 #[test]
