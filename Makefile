@@ -58,6 +58,7 @@ twin: build
 vectors: twin
 	cd fixtures && for of in files urls directories; do \
 	    "$${OFFS_CACHE:-$$HOME/.cache}/offs-twin-venv/bin/python" twin/offs_twin.py vectors --of $$of vectors/$$of.json || exit 1; done
+	cd fixtures && "$${OFFS_CACHE:-$$HOME/.cache}/offs-twin-venv/bin/python" twin/membership.py membership/vectors.json
 
 requirements:
 	@tools/requirements.sh

@@ -77,10 +77,10 @@ pub enum Refusal {
     /// The proof is not the invitation's signature for this peer.
     #[error("the invitation's signature is not right")]
     Proof,
-    /// The peer was expelled, and the invitation was not made after that.
-    #[error("{peer} was expelled and needs a new invitation")]
-    Expelled {
-        /// Who was expelled.
+    /// The peer left or was expelled, and the invitation was not made after that.
+    #[error("{peer} was a member before and needs a new invitation")]
+    Gone {
+        /// Who left or was expelled.
         peer: PeerId,
     },
     /// There is no room.
@@ -148,10 +148,11 @@ impl Membership {
         self.log.iter().enumerate().filter(move |(at, _)| !there.contains(*at)).map(|(_, known)| &known.entry)
     }
 
-    /// The first entry that invites by a key.
-    pub fn invitation(&self, by: &PeerId) -> Option<EntryId> {
-        let invites = |known: &&Known| matches!(&known.entry.action, Action::Invite { key, .. } if key == by);
-        self.log.iter().find(invites).map(|known| known.id)
+    /// The first entry in which `inviter` invites by a key. (Others can copy the key into invitations of theirs.)
+    pub fn invitation(&self, inviter: &PeerId, by: &PeerId) -> Option<EntryId> {
+        let invites = |entry: &Entry| matches!(&entry.action, Action::Invite { key, .. } if key == by);
+        let found = self.log.iter().find(|known| known.entry.author == *inviter && invites(&known.entry));
+        found.map(|known| known.id)
     }
 
     /// Accepts an entry, and says whether it is new.
@@ -245,15 +246,19 @@ impl Membership {
             }
             Action::Expel { peer } => {
                 as_member()?;
-                if *peer == author || judged.grants_of(peer).is_empty() {
-                    return Err(Refusal::Peer { peer: *peer });
-                }
-                let others = judged.admin_grants_of(peer);
-                let outranks = |at: &usize| others.iter().all(|other| self.log[*other].past.contains(*at));
-                let by = judged.admin_grants_of(&author).into_iter().find(outranks);
-                Ok((by.ok_or(Refusal::Right { author })?, true, at))
+                Ok((self.right_to_expel(author, *peer, &judged)?, true, at))
             }
         }
+    }
+
+    /// The grant of the author that is older than all by which the peer is an admin.
+    fn right_to_expel(&self, author: PeerId, peer: PeerId, judged: &Judged<'_>) -> Result<usize, Refusal> {
+        if peer == author || judged.grants_of(&peer).is_empty() {
+            return Err(Refusal::Peer { peer });
+        }
+        let others = judged.admin_grants_of(&peer);
+        let outranks = |at: &usize| others.iter().all(|other| self.log[*other].past.contains(*at));
+        judged.admin_grants_of(&author).into_iter().find(outranks).ok_or(Refusal::Right { author })
     }
 
     fn right_to_join(&self, entry: &Entry, judged: &Judged<'_>, past: &Past) -> Result<Right, Refusal> {
@@ -273,8 +278,8 @@ impl Membership {
             Err(Refusal::Expired)
         } else if !held.is_empty() {
             Err(Refusal::Peer { peer: *peer })
-        } else if !judged.outlives_expulsions(peer, place) {
-            Err(Refusal::Expelled { peer: *peer })
+        } else if !judged.is_after_ends(peer, place) {
+            Err(Refusal::Gone { peer: *peer })
         } else if !judged.has_room(place, peer) {
             Err(Refusal::UsedUp)
         } else {

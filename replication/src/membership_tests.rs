@@ -77,6 +77,11 @@ fn members_come_and_go() {
     admit(&mut log, 0, 2, false);
     assert!(log.state().is_member(&id(2)));
     assert_eq!(log.state().expelled().count(), 0);
+    // Who is back has all the rights of a member.
+    admit(&mut log, 2, 4, false);
+    log.write(&key(0), 1, Action::Promote { peer: id(2) }).expect("promoted");
+    expel(&mut log, 2, 4).expect("expelled");
+    assert_eq!(log.state().expelled().collect::<Vec<_>>(), [&id(4)]);
 }
 
 #[test]
@@ -84,10 +89,14 @@ fn a_member_admits_another_and_makes_no_admins() {
     let mut log = pool();
     admit(&mut log, 0, 1, false);
     let invitation = invite(&mut log, 0, 50, 1, false);
-    assert_eq!(log.invitation(&id(50)), Some(invitation));
+    assert_eq!(log.invitation(&id(0), &id(50)), Some(invitation));
     let action = join_action(&log, invitation, 50, 2);
     log.write(&key(1), 1, action).expect("admitted");
     assert!(log.state().is_member(&id(2)));
+    // A copy of the invitation is another's.
+    let copy = invite(&mut log, 1, 50, 9, false);
+    assert_eq!(log.invitation(&id(0), &id(50)), Some(invitation));
+    assert_eq!(log.invitation(&id(1), &id(50)), Some(copy));
     let right = Refusal::Right { author: id(1) };
     let action = Action::Invite { key: id(51), uses: 1, expires: FAR, admin: true };
     assert_eq!(log.write(&key(1), 1, action), Err(right.clone()));
@@ -131,9 +140,11 @@ fn invitations_are_not_stretched() {
     let create = EntryId::from_bytes(*log.pool().as_bytes());
     assert_ne!(create, none);
     assert_eq!(join(&mut log, create, 51, 3), Err(Refusal::Invitation));
-    // Who left may come back by the invitation that let it in, as long as that is good.
-    let old = log.invitation(&id(50)).expect("there");
-    join(&mut log, old, 50, 1).expect("joined");
+    // Who left is not brought back by its old proof, which all have.
+    let old = log.invitation(&id(0), &id(51)).expect("there");
+    join(&mut log, old, 51, 3).expect("joined");
+    let gone = log.write(&key(3), 1, Action::Leave).map(|_| join_action(&log, old, 51, 3)).expect("left");
+    assert_eq!(log.write(&key(0), 1, gone), Err(Refusal::Gone { peer: id(3) }));
 }
 
 #[test]
@@ -161,7 +172,7 @@ fn the_expelled_do_nothing_and_come_back_by_new_invitations_only() {
     assert_eq!(log.write(&key(1), 1, Action::Leave), Err(Refusal::NotAMember { author: id(1) }));
     let action = Action::Invite { key: id(52), uses: 1, expires: FAR, admin: false };
     assert_eq!(log.write(&key(1), 1, action), Err(Refusal::NotAMember { author: id(1) }));
-    assert_eq!(join(&mut log, old, 50, 1), Err(Refusal::Expelled { peer: id(1) }));
+    assert_eq!(join(&mut log, old, 50, 1), Err(Refusal::Gone { peer: id(1) }));
     assert_eq!(join(&mut log, theirs, 51, 2), Err(Refusal::Invitation), "its maker was expelled");
     // The old log again, and what the expelled and its guests write as if they knew nothing.
     for entry in before.entries() {
@@ -183,6 +194,21 @@ fn sorted(numbers: &[u8]) -> Vec<PeerId> {
     let mut peers: Vec<_> = numbers.iter().map(|number| id(*number)).collect();
     peers.sort_unstable();
     peers
+}
+
+#[test]
+fn what_the_expelled_did_before_stands() {
+    let mut log = pool();
+    admit(&mut log, 0, 1, true);
+    admit(&mut log, 1, 2, false);
+    admit(&mut log, 1, 3, true);
+    admit(&mut log, 0, 4, false);
+    admit(&mut log, 0, 5, false);
+    log.write(&key(1), 1, Action::Promote { peer: id(4) }).expect("promoted");
+    expel(&mut log, 1, 5).expect("expelled");
+    expel(&mut log, 0, 1).expect("expelled");
+    assert_eq!(log.state().members().copied().collect::<Vec<_>>(), sorted(&[0, 2, 3, 4]));
+    assert_eq!(log.state().admins().copied().collect::<Vec<_>>(), sorted(&[0, 3, 4]));
 }
 
 #[test]
@@ -270,7 +296,7 @@ fn step(logs: &mut [Membership; 3], (author, place, what, peer): Step) {
     let action = match what {
         0 | 1 => Action::Invite { key: id(by), uses: 1 + u16::from(peer), expires: FAR, admin: what == 1 },
         // Joins by whatever invitation the peer of that number has made.
-        2..=4 => match log.invitation(&id(50 + peer)) {
+        2..=4 => match log.invitation(&id(peer), &id(50 + peer)) {
             Some(invitation) => join_action(log, invitation, 50 + peer, author),
             None => return,
         },
@@ -302,7 +328,9 @@ proptest! {
         admit(&mut whole, 0, 1, true);
         admit(&mut whole, 0, 2, false);
         let mut logs = [whole.clone(), whole.clone(), whole.clone()];
-        steps.into_iter().for_each(|one| step(&mut logs, one));
+        for one in steps {
+            step(&mut logs, one);
+        }
         for log in &mut logs {
             merge(&mut whole, log);
         }
@@ -322,8 +350,10 @@ proptest! {
         prop_assert_eq!(other.state(), whole.state());
         prop_assert_eq!(other.heads(), whole.heads());
         prop_assert_eq!(other.missing_at(&whole.heads()).count(), 0);
-        // The founder stays unless it left, and everybody is at most one of member and expelled.
+        // Nobody expels the founder, and nobody is both member and expelled.
         let state = whole.state();
+        let left = entries.iter().any(|entry| entry.author == id(0) && entry.action == Action::Leave);
+        prop_assert!(left || state.is_admin(&id(0)));
         prop_assert!(state.expelled().all(|peer| !state.is_member(peer)));
     }
 }

@@ -37,6 +37,8 @@ pub(crate) struct Judged<'a> {
     expulsions: HashMap<PeerId, Vec<usize>>,
     /// For each invitation the peers that joined by it, and the least id of an entry of theirs.
     users: HashMap<usize, BTreeMap<PeerId, EntryId>>,
+    /// For each invitation by which too many joined, the greatest of those ids that counts.
+    last_uses: HashMap<usize, EntryId>,
 }
 
 impl State {
@@ -76,9 +78,14 @@ impl<'a> Judged<'a> {
             leaves: HashMap::new(),
             expulsions: HashMap::new(),
             users: HashMap::new(),
+            last_uses: HashMap::new(),
         };
         let mut order: Vec<usize> = (0..log.len()).filter(|at| set.contains(*at)).collect();
-        order.iter().for_each(|at| judged.note(*at));
+        for at in &order {
+            judged.note(*at);
+        }
+        judged.last_uses =
+            judged.users.iter().filter_map(|(at, users)| Some((*at, judged.last_use(*at, users)?))).collect();
         // What an admin did depends on grants and expulsions by older grants only, and the rest on all of that.
         order.sort_by_key(|at| if log[*at].of_admin { (false, log[*at].by, *at) } else { (true, *at, *at) });
         for at in order {
@@ -124,10 +131,19 @@ impl<'a> Judged<'a> {
         self.valid[invitation] && !self.is_undone(&known.entry.author, known, invitation, until)
     }
 
+    fn last_use(&self, invitation: usize, users: &BTreeMap<PeerId, EntryId>) -> Option<EntryId> {
+        let uses = self.uses(invitation);
+        if users.len() <= uses {
+            return None;
+        }
+        let mut ids: Vec<_> = users.values().copied().collect();
+        ids.sort_unstable();
+        ids.get(uses.checked_sub(1)?).copied()
+    }
+
     /// Whether a peer is among the first that joined by an invitation, by the least ids of their entries.
     fn has_use(&self, invitation: usize, peer: &PeerId) -> bool {
-        let users = &self.users[&invitation];
-        users.values().filter(|id| **id < users[peer]).count() < self.uses(invitation)
+        self.last_uses.get(&invitation).is_none_or(|last| self.users[&invitation][peer] <= *last)
     }
 
     /// Whether one more peer may join by an invitation.
@@ -153,20 +169,15 @@ impl<'a> Judged<'a> {
         self.expulsions.get(peer).into_iter().flatten().copied().filter(|at| self.valid[*at])
     }
 
-    /// Whether the entry at `basis` knew of all expulsions of a peer.
-    pub(crate) fn outlives_expulsions(&self, peer: &PeerId, basis: usize) -> bool {
-        self.expulsions_of(peer).all(|at| self.log[basis].past.contains(at))
+    /// Whether the entry at `basis` knew of all expulsions of a peer, and each time that it left.
+    pub(crate) fn is_after_ends(&self, peer: &PeerId, basis: usize) -> bool {
+        let leaves = self.leaves.get(peer).into_iter().flatten().copied();
+        self.expulsions_of(peer).chain(leaves).all(|at| self.log[basis].past.contains(at))
     }
 
     /// The grants by which a peer is a member, least id first.
     pub(crate) fn grants_of(&self, peer: &PeerId) -> Vec<usize> {
-        let leaves = self.leaves.get(peer).map_or(&[][..], Vec::as_slice);
-        let lives = |at: &usize| {
-            let grant = &self.log[*at];
-            self.valid[*at]
-                && self.outlives_expulsions(peer, grant.basis)
-                && leaves.iter().all(|leave| grant.past.contains(*leave))
-        };
+        let lives = |at: &usize| self.valid[*at] && self.is_after_ends(peer, self.log[*at].basis);
         let mut grants: Vec<_> = self.grants.get(peer).into_iter().flatten().copied().filter(lives).collect();
         grants.sort_unstable_by_key(|at| self.log[*at].id);
         grants
