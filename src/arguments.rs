@@ -9,6 +9,7 @@ use offs::ContentType;
 
 use crate::{
     dht::arguments::{Dht, Key},
+    peers::arguments::{PeersArguments, PoolCommand, Replicate, Serve, Status},
     size::Size,
 };
 
@@ -55,6 +56,17 @@ pub(crate) enum Command {
     /// Mend the store's own files
     #[command(subcommand)]
     Repair(Repair),
+    /// Run the daemon: keep in touch with the pool and hold blocks for it
+    Serve(Serve),
+    /// How the daemon, its services and its peers are
+    Status(Status),
+    /// Make, join and look after a pool of peers
+    #[command(subcommand)]
+    Pool(PoolCommand),
+    /// List, add, ban and audit peers
+    Peers(PeersArguments),
+    /// Give what a URL needs to peers, or count its copies
+    Replicate(Replicate),
     /// Run a node of the BitTorrent DHT, or ask others
     Dht(Dht),
     /// Keys that sign items in the DHT
@@ -103,6 +115,9 @@ pub(crate) struct Put {
     /// Do not keep it: its blocks may go when room is needed
     #[arg(long)]
     pub(crate) no_pin: bool,
+    /// Wait until so many peers have it on disk, and fail if they do not
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..))]
+    pub(crate) replicas: Option<u8>,
     /// One JSON object a line
     #[arg(long)]
     pub(crate) json: bool,

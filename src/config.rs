@@ -1,26 +1,70 @@
 //! Settings: `config.toml` in the home directory.
 
-use std::{io, path::Path};
+use std::{io, net::SocketAddr, path::Path};
 
 use serde::Deserialize;
 
 use crate::{failure::Failure, size::Size};
 
 /// The settings. What a flag says wins over them.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Config {
     /// Most bytes that the store may take.
     pub(crate) capacity: Option<Size>,
     /// Bytes of the disk that stay free.
     pub(crate) reserve: Option<Size>,
+    /// A pool that is given here instead of with `offs pool`.
+    pub(crate) pool: Option<PoolSettings>,
+    /// Section `[peers]`.
+    #[serde(default)]
+    pub(crate) peers: PeerSettings,
     /// What `put` uses when no flag says otherwise.
     #[serde(default)]
     pub(crate) put: PutDefaults,
 }
 
+/// Section `[pool]`: everybody who has the same name and secret belongs to it; without a secret, the same name.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PoolSettings {
+    pub(crate) name: String,
+    pub(crate) secret: Option<String>,
+}
+
+/// Section `[peers]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct PeerSettings {
+    /// Where links are taken.
+    pub(crate) listen: SocketAddr,
+    /// HOST:PORT of peers.
+    pub(crate) known: Vec<String>,
+    /// Whether to find peers in the local network.
+    pub(crate) lan: bool,
+    /// Peers that hold each block.
+    pub(crate) replicas: u8,
+    /// Seconds that a peer may be silent before its share moves.
+    pub(crate) grace: u64,
+    /// Bytes a second that repair copies.
+    pub(crate) repair_rate: Size,
+}
+
+impl Default for PeerSettings {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([0, 0, 0, 0], 23403)),
+            known: Vec::new(),
+            lan: true,
+            replicas: 3,
+            grace: 15 * 60,
+            repair_rate: Size(64 << 20),
+        }
+    }
+}
+
 /// Section `[put]`.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PutDefaults {
     pub(crate) tuple: Option<u8>,

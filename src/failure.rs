@@ -124,6 +124,60 @@ pub(crate) enum Failure {
     /// A socket failed.
     #[error("the network failed")]
     Socket(#[source] io::Error),
+    /// There is no pool.
+    #[error("this home belongs to no pool")]
+    NoPool,
+    /// The home has a pool already.
+    #[error("this home belongs to a pool already")]
+    HasPool,
+    /// The settings name another pool than the home's.
+    #[error("config.toml names another pool than the one that {} belongs to", path.display())]
+    OtherPool { path: PathBuf },
+    /// What is kept of a pool cannot be read.
+    #[error("{} cannot be read", path.display())]
+    PoolFile { path: PathBuf },
+    /// The pool's log does not allow it.
+    #[error("the pool's log does not allow that")]
+    Membership(#[from] replication::MembershipError),
+    /// An invitation that is none.
+    #[error("that is no invitation")]
+    Invitation(#[from] replication::InvitationError),
+    /// Nobody let us in.
+    #[error("nobody of the pool let us in: {why}")]
+    NotAdmitted { why: String },
+    /// No peer, or several, have a name that begins so.
+    #[error("no peer, or more than one, has a name that begins with {name}")]
+    NoPeer { name: String },
+    /// A peer did not do what it was asked to.
+    #[error("peer {peer} {why}")]
+    Peer { peer: replication::PeerId, why: String },
+    /// Fewer copies than were asked for.
+    #[error("{short} of {blocks} blocks have fewer than {wanted} copies at other peers; the least has {copies}")]
+    Copies { short: usize, blocks: usize, wanted: usize, copies: usize },
+    /// A service of the daemon fails again and again.
+    #[error("service {name} {reason}, again and again")]
+    Service { name: &'static str, reason: String },
+    /// A task of ours panicked.
+    #[error("a task of the program failed")]
+    Worker,
+    /// A daemon runs already.
+    #[error("a daemon of {} runs already", path.display())]
+    Serving { path: PathBuf },
+    /// No peer of the pool is there.
+    #[error("no peer of the pool is at {address}: {why}")]
+    NotFoundAt { address: String, why: String },
+    /// There is no daemon.
+    #[error("no daemon runs in this home")]
+    NoDaemon,
+    /// There is no such service.
+    #[error("there is no service {name}")]
+    NoService { name: String },
+    /// The daemon cannot be reached, or went away.
+    #[error("the daemon of this home does not answer")]
+    Daemon(#[source] io::Error),
+    /// The daemon failed and said why.
+    #[error("failed")]
+    Said { code: u8 },
     /// Damage was found and told about.
     #[error("damage was found")]
     DamageFound,

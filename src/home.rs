@@ -1,24 +1,73 @@
 //! The home directory: settings, store, URL database.
 
 use std::{
+    os::unix::net::UnixStream,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     thread,
     time::{Duration, Instant},
 };
 
-use cas::{Options, PackStore};
+use cas::{BlockStore, Options, PackStore};
 use etcetera::BaseStrategy as _;
 use offs::OffUrl;
+use replication::{Patience, PeerKey};
+use serde_json::json;
+use tokio::runtime::{Handle, Runtime};
 
 use crate::{
     arguments::Arguments,
     config::Config,
+    control::remote_store::{self, RemoteStore},
+    daemon::supervisor::Services,
     failure::Failure,
+    peers::{self, Peers, pool::Pool, pooled_store::PooledStore},
     pins::Pins,
     progress::remark,
     url_database::{Operation, UrlDatabase},
 };
+
+/// A home that this process owns, or the daemon that owns it.
+pub(crate) enum Entered {
+    Home(Home),
+    Daemon(PathBuf, UnixStream),
+}
+
+/// What storing and reading files needs of a home, whoever owns it.
+pub(crate) struct Access {
+    path: PathBuf,
+    pub(crate) config: Config,
+    pub(crate) store: Arc<dyn BlockStore>,
+    ledger: Ledger,
+}
+
+/// Who writes URLs down.
+enum Ledger {
+    Here(Arc<Mutex<UrlDatabase>>),
+    Daemon(Arc<RemoteStore>),
+}
+
+impl Access {
+    /// Through the daemon.
+    pub(crate) fn through(path: PathBuf, stream: UnixStream) -> Result<Self, Failure> {
+        let config = Config::read(&path.join("config.toml"))?;
+        let store = Arc::new(RemoteStore::new(&path, stream));
+        Ok(Self { path, config, store: Arc::<RemoteStore>::clone(&store), ledger: Ledger::Daemon(store) })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn record(&self, operation: Operation, url: &OffUrl) -> Result<(), Failure> {
+        match &self.ledger {
+            Ledger::Here(urls) => {
+                urls.lock().unwrap_or_else(PoisonError::into_inner).append(operation, std::slice::from_ref(url))
+            }
+            Ledger::Daemon(store) => Ok(store.record(&json!({"operation": operation.name(), "url": url.to_string()}))?),
+        }
+    }
+}
 
 /// Everything that lasts from one command to the next.
 pub(crate) struct Home {
@@ -26,24 +75,42 @@ pub(crate) struct Home {
     pub(crate) config: Config,
     pub(crate) store: Arc<PackStore>,
     urls: Arc<Mutex<UrlDatabase>>,
+    /// What the daemon runs; empty in a command.
+    pub(crate) services: Arc<Services>,
+    /// Whether services may be made to panic.
+    pub(crate) allow_faults: bool,
+    peers: OnceLock<Arc<Peers>>,
+    /// What a command's peers run on, when it has any.
+    runtime: OnceLock<Runtime>,
 }
 
 /// How long a command waits for another to let go of the store.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Home {
-    /// Opens the home directory and makes it if it is not there.
-    pub(crate) fn open(arguments: &Arguments) -> Result<Self, Failure> {
-        Self::open_with(arguments, PackStore::open)
+    /// Opens the home directory and makes it if it is not there; or finds the daemon that owns it.
+    pub(crate) fn enter(arguments: &Arguments) -> Result<Entered, Failure> {
+        let path = locate(arguments)?;
+        let daemon = || if path.exists() { remote_store::connect(&path).map_err(Failure::Daemon) } else { Ok(None) };
+        if let Some(stream) = daemon()? {
+            return Ok(Entered::Daemon(path, stream));
+        }
+        match Self::open_with(path.clone(), PackStore::open) {
+            // A daemon that has just been started owns the store before it listens.
+            Err(Failure::File(offs::Error::Store(cas::Error::InUse { path: store, owner }))) => match daemon()? {
+                Some(stream) => Ok(Entered::Daemon(path, stream)),
+                None => Err(cas::Error::InUse { path: store, owner }.into()),
+            },
+            opened => opened.map(Entered::Home),
+        }
     }
 
     /// Opens it with an index made anew.
     pub(crate) fn rebuild(arguments: &Arguments) -> Result<Self, Failure> {
-        Self::open_with(arguments, PackStore::rebuild)
+        Self::open_with(locate(arguments)?, PackStore::rebuild)
     }
 
-    fn open_with(arguments: &Arguments, open: fn(&Path, Options) -> cas::Result<PackStore>) -> Result<Self, Failure> {
-        let path = locate(arguments)?;
+    fn open_with(path: PathBuf, open: fn(&Path, Options) -> cas::Result<PackStore>) -> Result<Self, Failure> {
         make_private(&path)?;
         let config = Config::read(&path.join("config.toml"))?;
         let directory = path.join("store");
@@ -54,11 +121,21 @@ impl Home {
             reserve: config.reserve.map_or(defaults.reserve, |size| size.0),
             ..defaults
         };
-        let store = Arc::new(wait_for(|| open(&directory, options.clone()))?);
+        let store = Arc::new(wait_for(&path, || open(&directory, options.clone()))?);
         let empty = store.statistics().packs == 0;
         let urls = Arc::new(Mutex::new(UrlDatabase::open(&path, existed && !empty)?));
         store.set_reachable(Arc::new(Pins::new(Arc::downgrade(&store), Arc::clone(&urls))));
-        Ok(Self { path, config, store, urls })
+        let services = Arc::default();
+        Ok(Self {
+            path,
+            config,
+            store,
+            urls,
+            services,
+            allow_faults: false,
+            peers: OnceLock::new(),
+            runtime: OnceLock::new(),
+        })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -77,6 +154,78 @@ impl Home {
     pub(crate) fn record(&self, operation: Operation, url: &OffUrl) -> Result<(), Failure> {
         self.urls().append(operation, std::slice::from_ref(url))
     }
+
+    /// The peers of this home; in a command they are asked, and nobody asks us.
+    pub(crate) fn peers(&self) -> Result<Arc<Peers>, Failure> {
+        if let Some(peers) = self.peers.get() {
+            return Ok(Arc::clone(peers));
+        }
+        let runtime = match Handle::try_current() {
+            Ok(daemon) => daemon,
+            Err(_) => self.own_runtime()?,
+        };
+        let settings = &self.config.peers;
+        let patience = Patience { grace: Duration::from_secs(settings.grace), ..Patience::default() };
+        let settings = peers::Settings {
+            replicas: usize::from(settings.replicas.max(1)),
+            patience,
+            repair_rate: settings.repair_rate.0,
+        };
+        let capacity = self.config.capacity.map(|size| size.0);
+        let peers = Arc::new(Peers::open(&self.path, Arc::clone(&self.store), capacity, settings, runtime)?);
+        self.configure_pool(&peers)?;
+        Ok(Arc::clone(self.peers.get_or_init(|| peers)))
+    }
+
+    fn own_runtime(&self) -> Result<Handle, Failure> {
+        if self.runtime.get().is_none() {
+            let mut builder = tokio::runtime::Builder::new_multi_thread();
+            let runtime = builder.worker_threads(2).enable_all().build().map_err(Failure::Socket)?;
+            // Nobody else has made one: a command is one thread.
+            let _made = self.runtime.set(runtime);
+        }
+        self.runtime.get().map(|runtime| runtime.handle().clone()).ok_or(Failure::Worker)
+    }
+
+    /// Joins the pool that the settings name, if it is not this home's already.
+    fn configure_pool(&self, peers: &Peers) -> Result<(), Failure> {
+        let Some(settings) = &self.config.pool else { return Ok(()) };
+        let key = PeerKey::from_seed(peers.identity.seed());
+        let pool = match &settings.secret {
+            Some(secret) => Pool::of_secret(&key, &settings.name, secret)?,
+            None => Pool::Open { name: settings.name.clone() },
+        };
+        let own = peers.pool().as_ref().map(Pool::pool_id);
+        match own {
+            Some(own) if own == pool.pool_id() => Ok(()),
+            Some(_) => Err(Failure::OtherPool { path: self.path.clone() }),
+            None => peers.change_pool(|own| {
+                *own = Some(pool);
+                Ok(())
+            }),
+        }
+    }
+
+    /// Whether blocks that are missing may be at peers.
+    pub(crate) fn has_pool(&self) -> bool {
+        self.config.pool.is_some() || self.path.join("pool.json").exists()
+    }
+
+    /// The store that files are read from: with a pool, what is missing is asked of peers.
+    pub(crate) fn reading_store(&self) -> Result<Arc<dyn BlockStore>, Failure> {
+        if self.has_pool() {
+            Ok(Arc::new(PooledStore::new(&self.peers()?)))
+        } else {
+            Ok(Arc::<PackStore>::clone(&self.store))
+        }
+    }
+
+    /// What storing and reading files needs.
+    pub(crate) fn access(&self) -> Result<Access, Failure> {
+        let store = self.reading_store()?;
+        let (path, config) = (self.path.clone(), self.config.clone());
+        Ok(Access { path, config, store, ledger: Ledger::Here(Arc::clone(&self.urls)) })
+    }
 }
 
 /// Where the home directory is, whether it exists or not.
@@ -93,13 +242,15 @@ pub(crate) fn make_private(path: &Path) -> Result<(), Failure> {
     builder.create(path).map_err(|source| Failure::io("create", path, source))
 }
 
-/// Another command may be using the store; it is worth waiting a little.
-fn wait_for(open: impl Fn() -> cas::Result<PackStore>) -> Result<PackStore, Failure> {
+/// Another command may be using the store; it is worth waiting a little, but not for a daemon.
+fn wait_for(home: &Path, open: impl Fn() -> cas::Result<PackStore>) -> Result<PackStore, Failure> {
     let started = Instant::now();
     let mut told = false;
     loop {
         match open() {
-            Err(cas::Error::InUse { .. }) if started.elapsed() < PATIENCE => {
+            Err(cas::Error::InUse { .. })
+                if started.elapsed() < PATIENCE && !matches!(remote_store::connect(home), Ok(Some(_))) =>
+            {
                 if !told && started.elapsed() > Duration::from_secs(1) {
                     remark("waiting for another command to end");
                     told = true;

@@ -9,6 +9,15 @@ use std::{
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
 
+/// Gives a file of ours new bytes: it has the old ones or the new ones, whatever happens.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = tempfile::NamedTempFile::new_in(directory(path))?;
+    io::Write::write_all(&mut file, bytes)?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| error.error)?;
+    Ok(())
+}
+
 /// A file that is being written. Until it is complete it has no name, so that nothing is left of it however the
 /// process ends; where the file system has no files without a name, it has one that says what it is.
 pub(crate) struct OutputFile {

@@ -1,12 +1,13 @@
 //! Progress on standard error, only at a terminal, and only when something takes a while.
 
 use std::{
-    io::{IsTerminal as _, Write as _},
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::output::{self, Stream};
 
 /// A bar that shows itself after a second.
 pub(crate) struct Progress {
@@ -23,7 +24,7 @@ struct State {
 impl Progress {
     /// Progress towards `total` bytes, if that is known.
     pub(crate) fn new(label: &str, total: Option<u64>) -> Self {
-        let state = std::io::stderr().is_terminal().then(|| {
+        let state = output::can_draw().then(|| {
             let label = label.replace(char::is_control, "?");
             Mutex::new(State { started: Instant::now(), total, label, bar: None })
         });
@@ -66,7 +67,7 @@ impl Drop for Progress {
 
 /// Writes a line to standard error. When nobody can hear it, the exit code still says how it ended.
 pub(crate) fn say(line: std::fmt::Arguments<'_>) {
-    if let Err(error) = writeln!(std::io::stderr(), "{line}") {
+    if let Err(error) = output::write(Stream::Err, &line.to_string()) {
         tracing::debug!(%error, "standard error cannot be written to");
     }
 }
@@ -78,7 +79,7 @@ pub(crate) fn warn(text: &str) {
 
 /// A remark on standard error, for people at a terminal.
 pub(crate) fn remark(text: &str) {
-    if std::io::stderr().is_terminal() {
+    if output::is_heard() {
         say(format_args!("offs: {text}"));
     }
 }

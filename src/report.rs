@@ -11,11 +11,27 @@ const NOT_FOUND: u8 = 4;
 
 /// Says how a command ended.
 pub(crate) fn end(result: Result<(), Failure>) -> ExitCode {
-    let Err(failure) = result else { return ExitCode::SUCCESS };
-    if !is_closed_pipe(&failure) {
-        tell(&failure);
+    ExitCode::from(told(&result))
+}
+
+/// Says what went wrong, and gives the exit code.
+pub(crate) fn told(result: &Result<(), Failure>) -> u8 {
+    let Err(failure) = result else { return 0 };
+    if !is_closed_pipe(failure) && !matches!(failure, Failure::Said { .. }) {
+        tell(failure);
     }
-    ExitCode::from(code(&failure))
+    code(failure)
+}
+
+/// A failure and its causes in one line.
+pub(crate) fn in_one_line(failure: &Failure) -> String {
+    let mut text = failure.to_string();
+    let mut cause = failure.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
 }
 
 /// Prints a failure, its causes and what to do next.
@@ -46,7 +62,7 @@ pub(crate) fn code(failure: &Failure) -> u8 {
     match failure {
         Failure::File(error) => file_code(error),
         Failure::DamageFound | Failure::UrlsLost { .. } => DAMAGE,
-        Failure::Some { code, .. } => *code,
+        Failure::Some { code, .. } | Failure::Said { code } => *code,
         Failure::Url { .. }
         | Failure::Parameters(_)
         | Failure::Usage { .. }
@@ -56,10 +72,14 @@ pub(crate) fn code(failure: &Failure) -> u8 {
         | Failure::KeyFile { .. }
         | Failure::NoPort { .. }
         | Failure::BindFamily { .. }
+        | Failure::Invitation(_)
         | Failure::NoName => USAGE,
-        Failure::NoSuchPath { .. } | Failure::NotListed { .. } | Failure::NoItem { .. } | Failure::NoPeers { .. } => {
-            NOT_FOUND
-        }
+        Failure::NoSuchPath { .. }
+        | Failure::NotListed { .. }
+        | Failure::NoItem { .. }
+        | Failure::NoPeer { .. }
+        | Failure::NoService { .. }
+        | Failure::NoPeers { .. } => NOT_FOUND,
         Failure::Pin { source, .. } => code(source),
         Failure::Io { .. }
         | Failure::Output(_)
@@ -81,6 +101,20 @@ pub(crate) fn code(failure: &Failure) -> u8 {
         | Failure::Bind { .. }
         | Failure::DhtInUse { .. }
         | Failure::Socket(_)
+        | Failure::Daemon(_)
+        | Failure::NoPool
+        | Failure::HasPool
+        | Failure::OtherPool { .. }
+        | Failure::PoolFile { .. }
+        | Failure::Membership(_)
+        | Failure::NotAdmitted { .. }
+        | Failure::Peer { .. }
+        | Failure::Copies { .. }
+        | Failure::Service { .. }
+        | Failure::Worker
+        | Failure::NoDaemon
+        | Failure::Serving { .. }
+        | Failure::NotFoundAt { .. }
         | Failure::Special { .. } => FAILED,
     }
 }
@@ -150,6 +184,14 @@ fn hint(failure: &Failure) -> Option<&'static str> {
         Failure::Url { source: offs::OffUrlError::Path, .. } => {
             Some("write a space in a path as %20, and other signs likewise")
         }
+        Failure::NoPool => Some("make one with `offs pool create NAME`, or join one with `offs pool join TEXT`"),
+        Failure::HasPool => Some("leave it first with `offs pool leave`"),
+        Failure::OtherPool { .. } => Some("remove [pool] from config.toml, or leave the other with `offs pool leave`"),
+        Failure::NotAdmitted { .. } => {
+            Some("the daemon of who invited must run and be reached; `offs status` says where")
+        }
+        Failure::Copies { .. } => Some("`offs status` says which peers can be reached; the file is safe here"),
+        Failure::NoDaemon => Some("start it with `offs serve`"),
         Failure::NobodyKnown => Some("name one with --bootstrap, run `offs dht serve`, or begin with --public"),
         Failure::NobodyAnswered { .. } => Some("check the address, and whether packets get through"),
         Failure::Bind { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {

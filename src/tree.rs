@@ -14,7 +14,7 @@ use offs::{DirectoryWriter, Entry, Head, Kind, Node, PutOptions, Reference, Stor
 
 use crate::{
     failure::Failure,
-    home::Home,
+    home::Access,
     progress::{Progress, warn},
 };
 
@@ -24,7 +24,7 @@ const PACKED_BELOW: u64 = 1 << 20;
 /// A directory that is being stored. Entries go to a file without a name, so that a directory of millions
 /// does not fill the memory.
 struct Tree<'a> {
-    home: &'a Home,
+    home: &'a Access,
     options: &'a PutOptions,
     top: &'a Path,
     spool: BufWriter<File>,
@@ -39,7 +39,7 @@ struct Tree<'a> {
 }
 
 /// Stores a directory and returns the reference of its directory object.
-pub(crate) fn store(home: &Home, top: &Path, options: &PutOptions) -> Result<Stored, Failure> {
+pub(crate) fn store(home: &Access, top: &Path, options: &PutOptions) -> Result<Stored, Failure> {
     let temporary = || {
         let file = tempfile::tempfile_in(home.path());
         file.map(BufWriter::new).map_err(|source| Failure::io("create a temporary file in", home.path(), source))

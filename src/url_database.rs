@@ -38,6 +38,18 @@ const OPERATIONS: [(&str, Operation); 6] = [
     ("new", Operation::New),
 ];
 
+impl Operation {
+    /// What it is called in a line.
+    pub(crate) fn name(self) -> &'static str {
+        OPERATIONS.iter().find(|(_, operation)| *operation == self).map_or("", |(name, _)| name)
+    }
+
+    /// The operation that is called so.
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        OPERATIONS.iter().find(|(known, _)| *known == name).map(|(_, operation)| *operation)
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Line {
     time: u64,

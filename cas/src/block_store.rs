@@ -21,6 +21,14 @@ pub trait BlockStore: Send + Sync {
         self.put(algorithm, block)
     }
 
+    /// Stores a block that somebody else says has this score, if it has; `false`, and nothing is stored, if not.
+    fn put_if(&self, score: &Score, block: &[u8]) -> Result<bool> {
+        if block.is_empty() || block.len() > MAX_BLOCK || !score.matches(block) {
+            return Ok(false);
+        }
+        self.put(score.algorithm(), block).map(|_| true)
+    }
+
     /// Reads a block into `buffer`, whose old content goes.
     ///
     /// - `Ok(true)`: the buffer holds the block.
@@ -58,6 +66,11 @@ pub trait BlockStore: Send + Sync {
     /// Reads a block that a sampler drew; like [`BlockStore::get_into`], and sometimes quicker.
     fn get_drawn(&self, drawn: &Drawn, buffer: &mut Vec<u8>) -> Result<bool> {
         self.get_into(&drawn.score, buffer)
+    }
+
+    /// Says that these blocks will be read soon, so that a store that has to fetch them can begin.
+    fn expect(&self, scores: &[Score]) {
+        let _ = scores;
     }
 
     /// While the hold lives, no block that is put or read is evicted.

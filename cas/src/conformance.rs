@@ -10,6 +10,7 @@ use crate::{Algorithm, BlockStore, Error, MAX_BLOCK, Score};
 /// When the store breaks the contract; the message says how.
 pub fn check<S: BlockStore>(mut open: impl FnMut() -> S) {
     put_returns_the_score(&open());
+    what_others_name_is_compared(&open());
     absence_is_not_an_error(&open());
     lengths_are_checked(&open());
     putting_twice_is_putting_once(&open());
@@ -39,6 +40,17 @@ fn put_returns_the_score(store: &dyn BlockStore) {
             assert_eq!(reused, block, "a reused buffer holds the block and nothing else");
         }
     }
+}
+
+fn what_others_name_is_compared(store: &dyn BlockStore) {
+    let score = Score::of(Algorithm::Sha256, b"right");
+    for wrong in [&b"wrong"[..], b"", &vec![0; MAX_BLOCK + 1]] {
+        assert!(!store.put_if(&score, wrong).expect("put"), "other bytes are not stored");
+    }
+    assert_eq!(get(store, &score), None);
+    assert_eq!(get(store, &Score::of(Algorithm::Sha256, b"wrong")), None, "not under their own name either");
+    assert!(store.put_if(&score, b"right").expect("put"));
+    assert_eq!(get(store, &score).as_deref(), Some(&b"right"[..]));
 }
 
 fn absence_is_not_an_error(store: &dyn BlockStore) {

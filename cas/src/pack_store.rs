@@ -760,6 +760,17 @@ impl BlockStore for PackStore {
         Ok(score)
     }
 
+    fn put_if(&self, score: &Score, block: &[u8]) -> Result<bool> {
+        // The same, with one hash instead of two.
+        if block.is_empty() || block.len() > MAX_BLOCK || !score.matches(block) {
+            return Ok(false);
+        }
+        if self.shared.find_and_use(Tag::Block, score)?.is_none() {
+            self.shared.append(PackKind::Blocks, *score, block)?;
+        }
+        Ok(true)
+    }
+
     fn put_twice(&self, algorithm: Algorithm, block: &[u8]) -> Result<Score> {
         let score = self.put(algorithm, block)?;
         if let Some(place) = self.shared.lookup(Tag::Block, &score)? {

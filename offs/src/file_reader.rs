@@ -13,7 +13,7 @@ use std::{
     thread,
 };
 
-use cas::BlockStore;
+use cas::{BlockStore, Score};
 
 use crate::{
     BLOCK, Descrambler, Error, Kind, Layout, Reference, Result, Root, Stripe, Want, heal::heal_file, root::RootError,
@@ -214,10 +214,18 @@ impl<'a> FileReader<'a> {
 
     fn try_stripe(&self, stripe: &Stripe, wanted: Range<usize>, buffer: Vec<u8>) -> Result<Vec<u8>> {
         let tuples = self.tuples(stripe)?;
+        self.store.expect(&self.scores(&tuples, wanted.clone()));
         let key = self.reference.key.clone();
         let mut reading = Descrambler::new(self.root.parameters, key, *stripe, tuples, wanted, buffer);
         drive(self.store, &mut reading)?;
         Ok(reading.into_blocks())
+    }
+
+    /// The blocks of some of a stripe's tuples.
+    fn scores(&self, tuples: &[u8], wanted: Range<usize>) -> Vec<Score> {
+        let bytes = self.root.parameters.tuple_bytes();
+        let digests = tuples[wanted.start * bytes..wanted.end * bytes].as_chunks().0;
+        digests.iter().map(|digest| Score::from_digest(self.root.parameters.algorithm, *digest)).collect()
     }
 
     /// Writes the whole content to `out` and checks its hash.

@@ -33,7 +33,7 @@ pub use entry::{Action, Entry, EntryError, EntryId, MAX_ENTRY, MAX_NAME, MAX_PAR
 pub use envelope::{Envelope, MOST_MESSAGE, NotAMessage, Refusal};
 pub use invitation::{Invitation, InvitationError};
 pub use liveness::{Liveness, Patience};
-pub use membership::{MOST_ENTRIES, MOST_LOG_BYTES, Membership, Refusal as MembershipError};
+pub use membership::{MOST_ENTRIES, MOST_LOG_BYTES, Membership, MembershipError};
 pub use peer_id::{NotAPeerId, PeerId};
 pub use peer_key::PeerKey;
 pub use placement::{Bucket, Placement};
@@ -45,6 +45,6 @@ pub use standing::{Deeds, Lie, Reason, Standing};
 pub use state::State;
 pub use token_bucket::{Rate, TokenBucket};
 pub use word::{
-    Arrived, Bits, MOST_SCORES, Members, PeerStatus, Rumour, Word, members_from_bencode, members_to_bencode,
-    proof_from_bencode, proof_to_bencode,
+    Arrived, Bits, ENTRIES_AT_ONCE, MOST_SCORES, Members, PeerStatus, Rumour, Word, members_from_bencode,
+    members_to_bencode, proof_from_bencode, proof_to_bencode,
 };

@@ -31,7 +31,7 @@ pub struct Membership {
 
 /// Why an entry is not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum MembershipError {
     /// It could not be read.
     #[error(transparent)]
     Entry(#[from] EntryError),
@@ -93,21 +93,21 @@ type Right = (usize, bool, usize);
 
 impl Membership {
     /// A new pool, whose first admin has the key. The nonce is random.
-    pub fn create(key: &PeerKey, name: &str, nonce: [u8; 32], time: u64) -> Result<Self, Refusal> {
+    pub fn create(key: &PeerKey, name: &str, nonce: [u8; 32], time: u64) -> Result<Self, MembershipError> {
         let action = Action::Create { name: name.to_owned(), nonce };
         Self::open(Entry::sign(key, None, Vec::new(), time, action)?)
     }
 
     /// The log that begins with an entry. [`Membership::pool`] is to be compared with the pool that is meant.
-    pub fn open(first: Entry) -> Result<Self, Refusal> {
+    pub fn open(first: Entry) -> Result<Self, MembershipError> {
         let id = first.id();
         let pool = PoolId::from_bytes(*id.as_bytes());
         let mut membership = Self { pool, log: Vec::new(), places: HashMap::new(), bytes: 0 };
         if first.pool.is_some() {
-            return Err(Refusal::Pool);
+            return Err(MembershipError::Pool);
         }
         if !first.is_signed() {
-            return Err(Refusal::Signature);
+            return Err(MembershipError::Signature);
         }
         membership.push(first, id, Past::default(), (0, true, 0));
         Ok(membership)
@@ -156,21 +156,21 @@ impl Membership {
     }
 
     /// Accepts an entry, and says whether it is new.
-    pub fn add(&mut self, entry: Entry) -> Result<bool, Refusal> {
+    pub fn add(&mut self, entry: Entry) -> Result<bool, MembershipError> {
         let id = entry.id();
         if self.places.contains_key(&id) {
             return Ok(false);
         }
         if entry.pool != Some(self.pool) {
-            return Err(Refusal::Pool);
+            return Err(MembershipError::Pool);
         }
         let missing: Vec<_> = entry.parents.iter().filter(|id| !self.places.contains_key(id)).copied().collect();
         if !missing.is_empty() {
-            return Err(Refusal::Parents { missing });
+            return Err(MembershipError::Parents { missing });
         }
         self.check_room(&entry)?;
         if !entry.is_signed() {
-            return Err(Refusal::Signature);
+            return Err(MembershipError::Signature);
         }
         let past = self.past_of(entry.parents.iter().map(|id| self.places[id]));
         let right = self.right(&entry, &past)?;
@@ -179,7 +179,7 @@ impl Membership {
     }
 
     /// Writes an entry after all that are known, and accepts it.
-    pub fn write(&mut self, key: &PeerKey, time: u64, action: Action) -> Result<Entry, Refusal> {
+    pub fn write(&mut self, key: &PeerKey, time: u64, action: Action) -> Result<Entry, MembershipError> {
         let parents = self.parents(&key.id(), &action);
         let entry = Entry::sign(key, Some(self.pool), parents, time, action)?;
         self.add(entry.clone())?;
@@ -211,12 +211,12 @@ impl Membership {
         past
     }
 
-    fn check_room(&self, entry: &Entry) -> Result<(), Refusal> {
+    fn check_room(&self, entry: &Entry) -> Result<(), MembershipError> {
         // Whoever has filled the rest can still be expelled.
         let eighths = if matches!(entry.action, Action::Expel { .. }) { 8 } else { 7 };
         let bytes = self.bytes + entry.to_bytes().len();
         let fits = self.log.len() < MOST_ENTRIES / 8 * eighths && bytes <= MOST_LOG_BYTES / 8 * eighths;
-        if fits { Ok(()) } else { Err(Refusal::Full) }
+        if fits { Ok(()) } else { Err(MembershipError::Full) }
     }
 
     fn push(&mut self, entry: Entry, id: EntryId, past: Past, (by, of_admin, basis): Right) {
@@ -226,13 +226,13 @@ impl Membership {
     }
 
     /// Whether what lies before an entry gives its author the right to it.
-    fn right(&self, entry: &Entry, past: &Past) -> Result<Right, Refusal> {
+    fn right(&self, entry: &Entry, past: &Past) -> Result<Right, MembershipError> {
         let (judged, author) = (Judged::new(&self.log, past), entry.author);
         let at = self.log.len();
-        let as_member = || judged.standing_of(&author).ok_or(Refusal::NotAMember { author });
-        let as_admin = || judged.admin_grants_of(&author).first().copied().ok_or(Refusal::Right { author });
+        let as_member = || judged.standing_of(&author).ok_or(MembershipError::NotAMember { author });
+        let as_admin = || judged.admin_grants_of(&author).first().copied().ok_or(MembershipError::Right { author });
         match &entry.action {
-            Action::Create { .. } => Err(Refusal::Pool),
+            Action::Create { .. } => Err(MembershipError::Pool),
             Action::Join { .. } => self.right_to_join(entry, &judged, past),
             Action::Leave | Action::Invite { admin: false, .. } => Ok((as_member()?, false, at)),
             Action::Invite { admin: true, .. } => {
@@ -242,7 +242,7 @@ impl Membership {
             Action::Promote { peer } => {
                 as_member()?;
                 let promotable = !judged.grants_of(peer).is_empty() && judged.admin_grants_of(peer).is_empty();
-                if promotable { Ok((as_admin()?, true, at)) } else { Err(Refusal::Peer { peer: *peer }) }
+                if promotable { Ok((as_admin()?, true, at)) } else { Err(MembershipError::Peer { peer: *peer }) }
             }
             Action::Expel { peer } => {
                 as_member()?;
@@ -252,36 +252,37 @@ impl Membership {
     }
 
     /// The grant of the author that is older than all by which the peer is an admin.
-    fn right_to_expel(&self, author: PeerId, peer: PeerId, judged: &Judged<'_>) -> Result<usize, Refusal> {
+    fn right_to_expel(&self, author: PeerId, peer: PeerId, judged: &Judged<'_>) -> Result<usize, MembershipError> {
         if peer == author || judged.grants_of(&peer).is_empty() {
-            return Err(Refusal::Peer { peer });
+            return Err(MembershipError::Peer { peer });
         }
         let others = judged.admin_grants_of(&peer);
         let outranks = |at: &usize| others.iter().all(|other| self.log[*other].past.contains(*at));
-        judged.admin_grants_of(&author).into_iter().find(outranks).ok_or(Refusal::Right { author })
+        judged.admin_grants_of(&author).into_iter().find(outranks).ok_or(MembershipError::Right { author })
     }
 
-    fn right_to_join(&self, entry: &Entry, judged: &Judged<'_>, past: &Past) -> Result<Right, Refusal> {
-        let Action::Join { invitation, peer, proof } = &entry.action else { return Err(Refusal::Invitation) };
-        let place = self.places.get(invitation).copied().filter(|at| past.contains(*at)).ok_or(Refusal::Invitation)?;
+    fn right_to_join(&self, entry: &Entry, judged: &Judged<'_>, past: &Past) -> Result<Right, MembershipError> {
+        let Action::Join { invitation, peer, proof } = &entry.action else { return Err(MembershipError::Invitation) };
+        let place =
+            self.places.get(invitation).copied().filter(|at| past.contains(*at)).ok_or(MembershipError::Invitation)?;
         let Action::Invite { key, expires, admin, .. } = &self.log[place].entry.action else {
-            return Err(Refusal::Invitation);
+            return Err(MembershipError::Invitation);
         };
         let held = if *admin { judged.admin_grants_of(peer) } else { judged.grants_of(peer) };
         if entry.author != *peer && judged.grants_of(&entry.author).is_empty() {
-            Err(Refusal::NotAMember { author: entry.author })
+            Err(MembershipError::NotAMember { author: entry.author })
         } else if !judged.is_open(place, self.log.len()) {
-            Err(Refusal::Invitation)
+            Err(MembershipError::Invitation)
         } else if !key.verify(&Action::proved(&self.pool, peer), proof) {
-            Err(Refusal::Proof)
+            Err(MembershipError::Proof)
         } else if entry.time >= *expires {
-            Err(Refusal::Expired)
+            Err(MembershipError::Expired)
         } else if !held.is_empty() {
-            Err(Refusal::Peer { peer: *peer })
+            Err(MembershipError::Peer { peer: *peer })
         } else if !judged.is_after_ends(peer, place) {
-            Err(Refusal::Gone { peer: *peer })
+            Err(MembershipError::Gone { peer: *peer })
         } else if !judged.has_room(place, peer) {
-            Err(Refusal::UsedUp)
+            Err(MembershipError::UsedUp)
         } else {
             Ok((self.log[place].by, *admin, place))
         }

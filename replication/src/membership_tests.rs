@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use crate::{Action, Entry, EntryId, MAX_PARENTS, Membership, PeerId, PeerKey, PoolId, Refusal};
+use crate::{Action, Entry, EntryId, MAX_PARENTS, Membership, MembershipError, PeerId, PeerKey, PoolId};
 
 const FAR: u64 = u64::MAX;
 
@@ -28,7 +28,7 @@ fn join_action(log: &Membership, invitation: EntryId, by: u8, peer: u8) -> Actio
     Action::Join { invitation, peer: id(peer), proof: Action::proof(&key(by), &log.pool(), &id(peer)) }
 }
 
-fn join(log: &mut Membership, invitation: EntryId, by: u8, peer: u8) -> Result<Entry, Refusal> {
+fn join(log: &mut Membership, invitation: EntryId, by: u8, peer: u8) -> Result<Entry, MembershipError> {
     let action = join_action(log, invitation, by, peer);
     log.write(&key(peer), 1, action)
 }
@@ -38,7 +38,7 @@ fn admit(log: &mut Membership, author: u8, peer: u8, admin: bool) {
     join(log, invitation, 100 + peer, peer).expect("joined");
 }
 
-fn expel(log: &mut Membership, author: u8, peer: u8) -> Result<Entry, Refusal> {
+fn expel(log: &mut Membership, author: u8, peer: u8) -> Result<Entry, MembershipError> {
     log.write(&key(author), 1, Action::Expel { peer: id(peer) })
 }
 
@@ -97,7 +97,7 @@ fn a_member_admits_another_and_makes_no_admins() {
     let copy = invite(&mut log, 1, 50, 9, false);
     assert_eq!(log.invitation(&id(0), &id(50)), Some(invitation));
     assert_eq!(log.invitation(&id(1), &id(50)), Some(copy));
-    let right = Refusal::Right { author: id(1) };
+    let right = MembershipError::Right { author: id(1) };
     let action = Action::Invite { key: id(51), uses: 1, expires: FAR, admin: true };
     assert_eq!(log.write(&key(1), 1, action), Err(right.clone()));
     assert_eq!(log.write(&key(1), 1, Action::Promote { peer: id(2) }), Err(right.clone()));
@@ -107,7 +107,7 @@ fn a_member_admits_another_and_makes_no_admins() {
 #[test]
 fn strangers_do_nothing() {
     let mut log = pool();
-    let stranger = Refusal::NotAMember { author: id(5) };
+    let stranger = MembershipError::NotAMember { author: id(5) };
     let invite = Action::Invite { key: id(50), uses: 1, expires: FAR, admin: false };
     for action in [invite, Action::Leave, Action::Expel { peer: id(0) }, Action::Promote { peer: id(5) }] {
         assert_eq!(log.write(&key(5), 1, action), Err(stranger.clone()));
@@ -123,28 +123,28 @@ fn invitations_are_not_stretched() {
     let action = Action::Invite { key: id(50), uses: 2, expires: 10, admin: false };
     let invitation = log.write(&key(0), 1, action).expect("invited").id();
     let action = join_action(&log, invitation, 50, 1);
-    assert_eq!(log.write(&key(1), 10, action.clone()), Err(Refusal::Expired));
+    assert_eq!(log.write(&key(1), 10, action.clone()), Err(MembershipError::Expired));
     log.write(&key(1), 9, action.clone()).expect("joined");
-    assert_eq!(log.write(&key(1), 9, action), Err(Refusal::Peer { peer: id(1) }));
+    assert_eq!(log.write(&key(1), 9, action), Err(MembershipError::Peer { peer: id(1) }));
     join(&mut log, invitation, 50, 2).expect("joined");
-    assert_eq!(join(&mut log, invitation, 50, 3), Err(Refusal::UsedUp));
+    assert_eq!(join(&mut log, invitation, 50, 3), Err(MembershipError::UsedUp));
     // Another key's proof, another peer's proof, and no invitation at all.
     let invitation = invite(&mut log, 0, 51, 9, false);
-    assert_eq!(join(&mut log, invitation, 52, 3), Err(Refusal::Proof));
+    assert_eq!(join(&mut log, invitation, 52, 3), Err(MembershipError::Proof));
     let Action::Join { proof, .. } = join_action(&log, invitation, 51, 3) else { panic!("a join") };
     let stolen = Action::Join { invitation, peer: id(4), proof };
-    assert_eq!(log.write(&key(4), 1, stolen), Err(Refusal::Proof));
+    assert_eq!(log.write(&key(4), 1, stolen), Err(MembershipError::Proof));
     let none = log.heads()[0];
     log.write(&key(1), 1, Action::Leave).expect("left");
-    assert_eq!(join(&mut log, EntryId::from_bytes([1; 32]), 51, 3), Err(Refusal::Invitation));
+    assert_eq!(join(&mut log, EntryId::from_bytes([1; 32]), 51, 3), Err(MembershipError::Invitation));
     let create = EntryId::from_bytes(*log.pool().as_bytes());
     assert_ne!(create, none);
-    assert_eq!(join(&mut log, create, 51, 3), Err(Refusal::Invitation));
+    assert_eq!(join(&mut log, create, 51, 3), Err(MembershipError::Invitation));
     // Who left is not brought back by its old proof, which all have.
     let old = log.invitation(&id(0), &id(51)).expect("there");
     join(&mut log, old, 51, 3).expect("joined");
     let gone = log.write(&key(3), 1, Action::Leave).map(|_| join_action(&log, old, 51, 3)).expect("left");
-    assert_eq!(log.write(&key(0), 1, gone), Err(Refusal::Gone { peer: id(3) }));
+    assert_eq!(log.write(&key(0), 1, gone), Err(MembershipError::Gone { peer: id(3) }));
 }
 
 #[test]
@@ -169,11 +169,11 @@ fn the_expelled_do_nothing_and_come_back_by_new_invitations_only() {
     let theirs = invite(&mut log, 1, 51, 9, false);
     let before = log.clone();
     expel(&mut log, 0, 1).expect("expelled");
-    assert_eq!(log.write(&key(1), 1, Action::Leave), Err(Refusal::NotAMember { author: id(1) }));
+    assert_eq!(log.write(&key(1), 1, Action::Leave), Err(MembershipError::NotAMember { author: id(1) }));
     let action = Action::Invite { key: id(52), uses: 1, expires: FAR, admin: false };
-    assert_eq!(log.write(&key(1), 1, action), Err(Refusal::NotAMember { author: id(1) }));
-    assert_eq!(join(&mut log, old, 50, 1), Err(Refusal::Gone { peer: id(1) }));
-    assert_eq!(join(&mut log, theirs, 51, 2), Err(Refusal::Invitation), "its maker was expelled");
+    assert_eq!(log.write(&key(1), 1, action), Err(MembershipError::NotAMember { author: id(1) }));
+    assert_eq!(join(&mut log, old, 50, 1), Err(MembershipError::Gone { peer: id(1) }));
+    assert_eq!(join(&mut log, theirs, 51, 2), Err(MembershipError::Invitation), "its maker was expelled");
     // The old log again, and what the expelled and its guests write as if they knew nothing.
     for entry in before.entries() {
         assert_eq!(log.add(entry.clone()), Ok(false));
@@ -216,9 +216,9 @@ fn an_admin_expels_only_admins_that_came_later() {
     let mut log = pool();
     admit(&mut log, 0, 1, true);
     admit(&mut log, 0, 2, true);
-    assert_eq!(expel(&mut log, 1, 0), Err(Refusal::Right { author: id(1) }));
-    assert_eq!(expel(&mut log, 2, 1), Err(Refusal::Right { author: id(2) }));
-    assert_eq!(expel(&mut log, 1, 1), Err(Refusal::Peer { peer: id(1) }));
+    assert_eq!(expel(&mut log, 1, 0), Err(MembershipError::Right { author: id(1) }));
+    assert_eq!(expel(&mut log, 2, 1), Err(MembershipError::Right { author: id(2) }));
+    assert_eq!(expel(&mut log, 1, 1), Err(MembershipError::Peer { peer: id(1) }));
     // The later one strikes back as if it had not heard of it, at a member and by a guest that it makes an admin.
     let mut fork = log.clone();
     expel(&mut log, 1, 2).expect("expelled");
@@ -251,20 +251,20 @@ fn foreign_and_forged_entries_are_refused() {
     assert_ne!(log.pool(), other.pool());
     invite(&mut other, 0, 50, 1, false);
     for entry in other.entries() {
-        assert_eq!(log.add(entry.clone()), Err(Refusal::Pool));
+        assert_eq!(log.add(entry.clone()), Err(MembershipError::Pool));
     }
     invite(&mut log, 0, 50, 1, false);
     let parent = vec![EntryId::from_bytes([7; 32])];
     let lost = Entry::sign(&key(0), Some(log.pool()), parent.clone(), 1, Action::Leave).expect("an entry");
-    assert_eq!(log.add(lost), Err(Refusal::Parents { missing: parent }));
+    assert_eq!(log.add(lost), Err(MembershipError::Parents { missing: parent }));
     let good = Entry::sign(&key(0), Some(log.pool()), log.heads(), 1, Action::Leave).expect("an entry");
     let forged = Entry { author: id(1), ..good.clone() };
-    assert_eq!(log.add(forged), Err(Refusal::Signature));
-    assert_eq!(log.add(Entry { time: 2, ..good.clone() }), Err(Refusal::Signature));
+    assert_eq!(log.add(forged), Err(MembershipError::Signature));
+    assert_eq!(log.add(Entry { time: 2, ..good.clone() }), Err(MembershipError::Signature));
     assert_eq!(log.add(good.clone()), Ok(true));
-    assert_eq!(Membership::open(good).err(), Some(Refusal::Pool));
+    assert_eq!(Membership::open(good).err(), Some(MembershipError::Pool));
     let first = pool().entries().next().cloned().expect("the first");
-    assert_eq!(Membership::open(Entry { time: 2, ..first }).err(), Some(Refusal::Signature));
+    assert_eq!(Membership::open(Entry { time: 2, ..first }).err(), Some(MembershipError::Signature));
 }
 
 /// A member forks as often as it likes; the admin still writes, and the log's end is left for expulsions.
@@ -278,10 +278,11 @@ fn a_full_log_still_expels() {
         Entry::sign(&key(1), Some(log.pool()), parents.clone(), time, action).expect("an entry")
     };
     let flood: Vec<_> = (0..4000).map(flood).collect();
-    let refused = flood.into_iter().map(|entry| log.add(entry)).filter(|added| *added == Err(Refusal::Full)).count();
+    let refused =
+        flood.into_iter().map(|entry| log.add(entry)).filter(|added| *added == Err(MembershipError::Full)).count();
     assert!((400..1000).contains(&refused), "{refused}");
     let action = Action::Invite { key: id(51), uses: 1, expires: FAR, admin: false };
-    assert_eq!(log.write(&key(0), 1, action), Err(Refusal::Full));
+    assert_eq!(log.write(&key(0), 1, action), Err(MembershipError::Full));
     let expulsion = expel(&mut log, 0, 1).expect("expelled");
     assert_eq!(expulsion.parents.len(), MAX_PARENTS);
     assert_eq!(log.state().members().collect::<Vec<_>>(), [&id(0)]);
@@ -342,7 +343,7 @@ proptest! {
         while !waiting.is_empty() {
             let before = other.entries().count();
             waiting.retain(|entry| entry.pool.is_some() && match other.add(entry.clone()) {
-                Err(Refusal::Parents { .. }) => true,
+                Err(MembershipError::Parents { .. }) => true,
                 added => { added.expect("accepted"); false }
             });
             prop_assert!(waiting.is_empty() || other.entries().count() > before);

@@ -24,6 +24,15 @@ pub enum Word {
         /// Entries to take.
         entries: Vec<Vec<u8>>,
     },
+    /// Let me in: here is an invitation's signature. `join`; answered like `members`
+    Join {
+        /// Who made the invitation.
+        inviter: PeerId,
+        /// The invitation's public key.
+        key: PeerId,
+        /// Its signature (see [`crate::Action::proof`]).
+        proof: [u8; 64],
+    },
     /// Which of these do you have, on stable storage? `have`
     Have {
         /// The blocks.
@@ -201,6 +210,7 @@ impl Word {
         match self {
             Self::Status(_) => "status",
             Self::Members { .. } => "members",
+            Self::Join { .. } => "join",
             Self::Have { .. } => "have",
             Self::Offer { .. } => "offer",
             Self::Since { .. } => "since",
@@ -221,6 +231,11 @@ impl Word {
             Self::Members { heads, entries } => dictionary(|d| {
                 strings(d, b"entries", entries)?;
                 bytes(d, b"heads", heads.as_flattened())
+            }),
+            Self::Join { inviter, key, proof } => dictionary(|d| {
+                bytes(d, b"inviter", inviter.as_bytes())?;
+                bytes(d, b"key", key.as_bytes())?;
+                bytes(d, b"proof", proof)
             }),
             Self::Have { scores } | Self::Offer { scores } => dictionary(|d| bytes(d, b"scores", &pack(scores))),
             Self::Since { epoch, after, limit } => dictionary(|d| {
@@ -248,7 +263,8 @@ impl Word {
         let Ok(Envelope::Query { word, arguments }) = Envelope::from_bytes(message) else {
             return Err(Refusal::new(Refusal::PROTOCOL, NotAMessage.to_string()));
         };
-        let known = ["status", "members", "have", "offer", "since", "list", "range", "audit"].contains(&word.as_str());
+        let known =
+            ["status", "members", "join", "have", "offer", "since", "list", "range", "audit"].contains(&word.as_str());
         if !known {
             return Err(Refusal::new(Refusal::UNKNOWN, "there is no such word"));
         }
@@ -260,6 +276,10 @@ impl Word {
         Some(match word {
             "status" => Self::Status(Box::new(PeerStatus::read(values)?)),
             "members" => Self::Members { heads: heads(values)?, entries: entries(values)? },
+            "join" => {
+                let peer = |key: &[u8]| values.fixed(key).map(PeerId::from_bytes);
+                Self::Join { inviter: peer(b"inviter")?, key: peer(b"key")?, proof: values.fixed(b"proof")? }
+            }
             "have" => Self::Have { scores: values.scores(b"scores")? },
             "offer" => Self::Offer { scores: values.scores(b"scores")? },
             "since" => Self::Since {
@@ -282,7 +302,7 @@ impl Word {
 }
 
 /// Most entries of a membership log in one message.
-const MOST_ENTRIES: usize = 500;
+pub const ENTRIES_AT_ONCE: usize = 500;
 
 fn heads(values: &Values<'_>) -> Option<Vec<[u8; 32]>> {
     let (heads, rest) = values.bytes(b"heads")?.as_chunks::<32>();
@@ -290,7 +310,7 @@ fn heads(values: &Values<'_>) -> Option<Vec<[u8; 32]>> {
 }
 
 fn entries(values: &Values<'_>) -> Option<Vec<Vec<u8>>> {
-    Some(values.strings(b"entries", MOST_ENTRIES)?.into_iter().map(<[u8]>::to_vec).collect())
+    Some(values.strings(b"entries", ENTRIES_AT_ONCE)?.into_iter().map(<[u8]>::to_vec).collect())
 }
 
 impl PeerStatus {
@@ -440,6 +460,7 @@ mod tests {
         for word in [
             Word::Status(Box::new(status)),
             Word::Members { heads: vec![[1; 32], [2; 32]], entries: vec![b"entry".to_vec()] },
+            Word::Join { inviter: PeerId::from_bytes([7; 32]), key: PeerId::from_bytes([8; 32]), proof: [9; 64] },
             Word::Have { scores: scores(9) },
             Word::Offer { scores: Vec::new() },
             Word::Since { epoch: 1, after: 2, limit: 3 },

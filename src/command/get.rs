@@ -11,24 +11,23 @@ use cas::StreamFile;
 use offs::{FileReader, Kind, Node, OffUrl};
 
 use crate::{
-    arguments::{Arguments, ByteRange, Get},
+    arguments::{ByteRange, Get},
     command::parse_url,
     failure::Failure,
-    home::Home,
+    home::Access,
     interrupt::Unfinished,
     output_file::{OutputFile, is_stream},
     progress::Progress,
     restore,
 };
 
-pub(crate) fn run(arguments: &Arguments, get: &Get) -> Result<(), Failure> {
+pub(crate) fn run(home: &Access, get: &Get) -> Result<(), Failure> {
     let url = parse_url(&get.url)?;
-    let home = Home::open(arguments)?;
     let store = home.store.as_ref();
     let file = open(store, &url)?;
     if url.path.is_empty() {
         return if file.root().kind == Kind::Directory {
-            get_directory(&home, &url, &file, get)
+            get_directory(home, &url, &file, get)
         } else {
             let whole = 0..file.length();
             get_file(&url, &file, whole, true, get)
@@ -140,7 +139,7 @@ fn target(url: &OffUrl, get: &Get) -> Result<Option<PathBuf>, Failure> {
     if name.symlink_metadata().is_ok() { Err(Failure::Exists { path: name }) } else { Ok(Some(name)) }
 }
 
-fn get_directory(home: &Home, url: &OffUrl, file: &FileReader<'_>, get: &Get) -> Result<(), Failure> {
+fn get_directory(home: &Access, url: &OffUrl, file: &FileReader<'_>, get: &Get) -> Result<(), Failure> {
     let what = || url.name.clone().unwrap_or_else(|| "it".to_owned());
     let Some(target) = target(url, get)? else { return Err(Failure::IsDirectory { what: what() }) };
     if get.range.is_some() {

@@ -4,7 +4,7 @@ use offs::Kind;
 use serde_json::json;
 
 use crate::{
-    arguments::{Arguments, Info},
+    arguments::Info,
     command::{get, parse_url},
     failure::Failure,
     home::Home,
@@ -12,9 +12,8 @@ use crate::{
     size::Size,
 };
 
-pub(crate) fn run(arguments: &Arguments, info: &Info) -> Result<(), Failure> {
+pub(crate) fn run(home: &Home, info: &Info) -> Result<(), Failure> {
     let url = parse_url(&info.url)?;
-    let home = Home::open(arguments)?;
     let store = home.store.as_ref();
     let file = get::open(store, &url)?;
     let survey = offs::survey(store, &url.reference)?;

@@ -6,9 +6,14 @@ mod get;
 mod info;
 mod key;
 mod ls;
+mod peers;
 mod pin;
+mod pool;
 mod put;
+mod replicate;
+mod serve;
 mod stats;
+mod status;
 mod verify;
 
 use clap::CommandFactory as _;
@@ -17,8 +22,9 @@ use offs::OffUrl;
 use crate::{
     arguments::{Arguments, Command, Repair},
     bench,
+    control::remote_command,
     failure::Failure,
-    home::Home,
+    home::{Access, Entered, Home},
     progress::remark,
     url_database::Operation,
 };
@@ -26,15 +32,19 @@ use crate::{
 /// Runs the command that the arguments name.
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     match &arguments.command {
-        Command::Put(put) => put::run(&Home::open(arguments)?, put),
-        Command::Get(get) => get::run(arguments, get),
-        Command::Info(info) => info::run(arguments, info),
-        Command::Ls(ls) => ls::run(&Home::open(arguments)?, ls),
-        Command::Pin(urls) => pin::run(&Home::open(arguments)?, urls, Operation::Pin),
-        Command::Unpin(urls) => pin::run(&Home::open(arguments)?, urls, Operation::Unpin),
-        Command::Verify(verify) => verify::run(arguments, verify),
-        Command::Gc(gc) => gc::run(&Home::open(arguments)?, gc),
-        Command::Stats(stats) => stats::run(&Home::open(arguments)?, stats),
+        Command::Put(put) => match Home::enter(arguments)? {
+            Entered::Home(home) => put::run(&home.access()?, put, &mut |url| replicate::after_put(&home, url, put)),
+            Entered::Daemon(path, stream) => {
+                let access = Access::through(path.clone(), stream)?;
+                put::run(&access, put, &mut |url| replicate::after_put_there(&path, url, put))
+            }
+        },
+        Command::Get(get) => {
+            // What is wrong with the URL needs no store to be told.
+            parse_url(&get.url)?;
+            get::run(&access(arguments)?, get)
+        }
+        Command::Serve(serve) => serve::run(arguments, serve),
         Command::Repair(Repair::Index) => repair_index(arguments),
         Command::Dht(dht) => dht::run(arguments, dht),
         Command::Key(key) => key::run(key),
@@ -46,6 +56,44 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         }
         Command::Man { directory } => clap_mangen::generate_to(Arguments::command(), directory)
             .map_err(|source| Failure::io("write manual pages into", directory, source)),
+        command => match Home::enter(arguments)? {
+            Entered::Home(home) => at_home(&home, command),
+            Entered::Daemon(_, mut stream) => remote_command::run(&mut stream),
+        },
+    }
+}
+
+/// What `put` and `get` work on: the store itself, or the daemon's.
+fn access(arguments: &Arguments) -> Result<Access, Failure> {
+    match Home::enter(arguments)? {
+        Entered::Home(home) => home.access(),
+        Entered::Daemon(path, stream) => Access::through(path, stream),
+    }
+}
+
+/// Runs a command that needs nothing of the user's but its arguments, in the process that owns the home.
+pub(crate) fn at_home(home: &Home, command: &Command) -> Result<(), Failure> {
+    match command {
+        Command::Info(info) => info::run(home, info),
+        Command::Ls(ls) => ls::run(home, ls),
+        Command::Pin(urls) => pin::run(home, urls, Operation::Pin),
+        Command::Unpin(urls) => pin::run(home, urls, Operation::Unpin),
+        Command::Verify(verify) => verify::run(home, verify),
+        Command::Gc(gc) => gc::run(home, gc),
+        Command::Stats(stats) => stats::run(home, stats),
+        Command::Status(status) => status::run(home, status),
+        Command::Pool(pool) => pool::run(home, pool),
+        Command::Peers(peers) => peers::run(home, peers),
+        Command::Replicate(replicate) => replicate::run(home, replicate),
+        Command::Put(_)
+        | Command::Get(_)
+        | Command::Serve(_)
+        | Command::Repair(_)
+        | Command::Dht(_)
+        | Command::Key(_)
+        | Command::Bench(_)
+        | Command::Completions { .. }
+        | Command::Man { .. } => Err(Failure::Usage { what: "the daemon does not run this command" }),
     }
 }
 

@@ -6,27 +6,29 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use cas::BlockStore as _;
 use offs::{Code, ContentType, OffUrl, Parameters, PutOptions, Stored, SystemDice};
 use serde_json::json;
 
 use crate::{
     arguments::{ParityShape, Put},
     failure::Failure,
-    home::Home,
+    home::Access,
     output,
-    progress::Progress,
+    progress::{Progress, remark},
     report, tree,
     url_database::Operation,
 };
 
-pub(crate) fn run(home: &Home, arguments: &Put) -> Result<(), Failure> {
+/// Gives what a URL needs to peers, or counts its copies; and says how that ended.
+pub(crate) type AfterPut<'a> = dyn FnMut(&OffUrl) -> (Option<usize>, Result<(), Failure>) + 'a;
+
+pub(crate) fn run(home: &Access, arguments: &Put, after: &mut AfterPut<'_>) -> Result<(), Failure> {
     check(arguments)?;
     let options =
         PutOptions { parameters: parameters(home, arguments)?, sealed: !arguments.bare, ..PutOptions::default() };
     let mut failures = Vec::new();
     for path in &arguments.paths {
-        if let Err(failure) = put_one(home, arguments, &options, path) {
+        if let Err(failure) = put_one(home, arguments, &options, path, after) {
             failures.push(failure);
         }
     }
@@ -55,7 +57,7 @@ fn check(arguments: &Put) -> Result<(), Failure> {
 }
 
 /// From flags, then settings, then defaults.
-fn parameters(home: &Home, arguments: &Put) -> Result<Parameters, Failure> {
+fn parameters(home: &Access, arguments: &Put) -> Result<Parameters, Failure> {
     let wrong = |what: &str, detail: String| Failure::Config {
         path: home.path().join("config.toml"),
         detail: format!("put.{what}: {detail}"),
@@ -87,7 +89,13 @@ fn parameters(home: &Home, arguments: &Put) -> Result<Parameters, Failure> {
     Ok(parameters)
 }
 
-fn put_one(home: &Home, arguments: &Put, options: &PutOptions, path: &Path) -> Result<(), Failure> {
+fn put_one(
+    home: &Access,
+    arguments: &Put,
+    options: &PutOptions,
+    path: &Path,
+    after: &mut AfterPut<'_>,
+) -> Result<(), Failure> {
     // From the first block to the pin nothing of it may be evicted.
     let _hold = home.store.hold();
     let by_ending = |path: &Path| mime_guess::from_path(path).first_raw().and_then(|guess| guess.parse().ok());
@@ -126,24 +134,32 @@ fn put_one(home: &Home, arguments: &Put, options: &PutOptions, path: &Path) -> R
     let url: OffUrl = url.to_string().parse().map_err(|source| Failure::Url { url: url.to_string(), source })?;
     home.store.sync()?;
     home.record(if arguments.no_pin { Operation::Keep } else { Operation::Put }, &url)?;
-    if arguments.json {
-        output::json(&json!({
-            "url": url.to_string(),
-            "length": stored.length,
-            "type": url.content_type.as_str(),
-            "name": url.name,
-            "root": stored.reference.root.to_string(),
-            "blake3": blake3::Hash::from_bytes(stored.content_hash).to_hex().as_str(),
-            "pinned": !arguments.no_pin,
-            "path": path.display().to_string(),
-        }))
-    } else {
-        output::line(&url)
+    if !arguments.json {
+        // It is durable here, whatever becomes of it elsewhere.
+        output::line(&url)?;
+        let (copies, ended) = after(&url);
+        if let Some(copies) = copies {
+            remark(&format!("{copies} other {} hold it so far", if copies == 1 { "peer" } else { "peers" }));
+        }
+        return ended;
     }
+    let (copies, ended) = after(&url);
+    output::json(&json!({
+        "url": url.to_string(),
+        "length": stored.length,
+        "type": url.content_type.as_str(),
+        "name": url.name,
+        "root": stored.reference.root.to_string(),
+        "blake3": blake3::Hash::from_bytes(stored.content_hash).to_hex().as_str(),
+        "pinned": !arguments.no_pin,
+        "path": path.display().to_string(),
+        "copies": copies,
+    }))?;
+    ended
 }
 
 fn put_stream(
-    home: &Home,
+    home: &Access,
     options: &PutOptions,
     source: &mut dyn Read,
     label: &str,

@@ -7,7 +7,7 @@ use offs::OffUrl;
 use serde_json::json;
 
 use crate::{
-    arguments::{Arguments, Verify},
+    arguments::Verify,
     command::{get, parse_url},
     failure::Failure,
     home::Home,
@@ -28,15 +28,14 @@ struct Verdict {
     failure: Option<Failure>,
 }
 
-pub(crate) fn run(arguments: &Arguments, verify: &Verify) -> Result<(), Failure> {
+pub(crate) fn run(home: &Home, verify: &Verify) -> Result<(), Failure> {
     let url = verify.url.as_deref().map(parse_url).transpose()?;
-    let home = Home::open(arguments)?;
     let mut damages = Vec::new();
     let mut read = (0, 0);
     let urls = if let Some(url) = url {
         let url = url.without_path();
         get::open(home.store.as_ref(), &url)?;
-        read = hash_url(&home, &url, &mut damages)?;
+        read = hash_url(home, &url, &mut damages)?;
         vec![url]
     } else {
         let bytes = home.store.statistics().bytes;
@@ -45,10 +44,10 @@ pub(crate) fn run(arguments: &Arguments, verify: &Verify) -> Result<(), Failure>
         read = (read.0 + scrubbed.blocks, read.1 + scrubbed.bytes);
         home.urls().list().into_iter().filter(|listed| listed.pinned).map(|listed| listed.url).collect()
     };
-    let verdicts = judge(&home, urls, verify.heal)?;
+    let verdicts = judge(home, urls, verify.heal)?;
     home.store.sync()?;
     if verify.heal && verify.url.is_none() && !home.urls().lost() {
-        forget_unneeded(&home, &verdicts)?;
+        forget_unneeded(home, &verdicts)?;
     }
     let unhealed: Vec<_> = home.store.quarantined();
     if verify.json {

@@ -11,6 +11,8 @@ use crate::failure::Failure;
 
 /// A secret key and where it came from.
 pub(crate) struct KeyFile {
+    /// The 32 bytes themselves.
+    pub(crate) seed: [u8; 32],
     pub(crate) key: krpc::SigningKey,
 }
 
@@ -24,7 +26,7 @@ impl KeyFile {
             file.sync_all()
         };
         match write() {
-            Ok(()) => Ok(Self { key: krpc::SigningKey::from_seed(seed) }),
+            Ok(()) => Ok(Self { seed, key: krpc::SigningKey::from_seed(seed) }),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 Err(Failure::Exists { path: path.to_owned() })
             }
@@ -36,6 +38,7 @@ impl KeyFile {
         let text = std::fs::read(path).map_err(|source| Failure::io("read", path, source))?;
         let seed = hex::decode(text.trim_ascii()).ok().and_then(|bytes| bytes.try_into().ok());
         let wrong = || Failure::KeyFile { path: PathBuf::from(path) };
-        Ok(Self { key: krpc::SigningKey::from_seed(seed.ok_or_else(wrong)?) })
+        let seed = seed.ok_or_else(wrong)?;
+        Ok(Self { seed, key: krpc::SigningKey::from_seed(seed) })
     }
 }

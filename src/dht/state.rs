@@ -2,14 +2,14 @@
 
 use std::{
     fs::{File, TryLockError},
-    io::{self, Write as _},
+    io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::{Path, PathBuf},
 };
 
 use krpc::Saved;
 
-use crate::{failure::Failure, progress::warn};
+use crate::{failure::Failure, output_file, progress::warn};
 
 /// The directory `dht` in the home directory.
 pub(crate) struct State {
@@ -98,16 +98,8 @@ impl State {
         std::fs::remove_file(&path).map_err(|source| Failure::io("remove", path, source))
     }
 
-    /// The file has the old bytes or the new ones, whatever happens.
     fn replace(&self, path: &Path, bytes: &[u8]) -> Result<(), Failure> {
         crate::home::make_private(&self.directory)?;
-        let write = || -> io::Result<()> {
-            let mut file = tempfile::NamedTempFile::new_in(&self.directory)?;
-            file.write_all(bytes)?;
-            file.as_file().sync_all()?;
-            file.persist(path).map_err(|error| error.error)?;
-            Ok(())
-        };
-        write().map_err(|source| Failure::io("write", path, source))
+        output_file::replace(path, bytes).map_err(|source| Failure::io("write", path, source))
     }
 }

@@ -1,0 +1,91 @@
+//! `offs serve`
+
+use std::{net::SocketAddr, sync::Arc};
+
+use sd_notify::NotifyState;
+use tokio::{
+    net::TcpSocket,
+    signal::unix::{SignalKind, signal},
+};
+
+use crate::{
+    arguments::Arguments,
+    daemon::{self, stop::Stop},
+    failure::Failure,
+    home::{Entered, Home},
+    peers::arguments::Serve,
+    progress::say,
+};
+
+pub(crate) fn run(arguments: &Arguments, serve: &Serve) -> Result<(), Failure> {
+    let mut home = match Home::enter(arguments)? {
+        Entered::Home(home) => home,
+        Entered::Daemon(path, _) => return Err(Failure::Serving { path }),
+    };
+    let settings = &mut home.config.peers;
+    settings.listen = serve.listen.unwrap_or(settings.listen);
+    settings.known.extend(serve.peer.iter().cloned());
+    settings.lan &= !serve.no_lan;
+    home.allow_faults = serve.allow_faults;
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = builder.enable_all().max_blocking_threads(512).build().map_err(Failure::Socket)?;
+    let ended = runtime.block_on(serve_home(Arc::new(home)));
+    // What hangs in a system call must not keep the process from ending.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(5));
+    ended
+}
+
+async fn serve_home(home: Arc<Home>) -> Result<(), Failure> {
+    let address = home.config.peers.listen;
+    let listener = listen(address).map_err(|source| Failure::Bind { address, source })?;
+    let local = listener.local_addr().map_err(Failure::Socket)?;
+    let peers = home.peers()?;
+    peers.set_port(local.port());
+    let stop = Stop::new();
+    let listening = stop_on_signals(&stop)?;
+    notify(&[NotifyState::Ready]);
+    let watchdog = tokio::spawn(watch(stop.clone()));
+    say(format_args!("offs: peer {} takes links on {local}", peers.id()));
+    let ended = daemon::run(home, listener, &stop).await;
+    notify(&[NotifyState::Stopping]);
+    watchdog.abort();
+    listening.abort();
+    ended
+}
+
+fn listen(address: SocketAddr) -> std::io::Result<tokio::net::TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // A daemon that is started again at once gets its port back.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(1024)
+}
+
+fn stop_on_signals(stop: &Stop) -> Result<tokio::task::JoinHandle<()>, Failure> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(Failure::Socket)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::Socket)?;
+    let stop = stop.clone();
+    Ok(tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        stop.ask();
+    }))
+}
+
+/// Tells who started us how we are (`sd_notify`(3)); nobody may be listening.
+fn notify(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::debug!(%error, "nobody is told how the daemon is");
+    }
+}
+
+/// Shows the watchdog, if there is one, that the runtime still turns.
+async fn watch(stop: Stop) {
+    let Some(every) = sd_notify::watchdog_enabled() else { return };
+    while !stop.is_asked() {
+        notify(&[NotifyState::Watchdog]);
+        tokio::time::sleep(every / 2).await;
+    }
+}

@@ -1,0 +1,107 @@
+//! `offs status`
+
+use std::sync::atomic::Ordering;
+
+use serde_json::{Value, json};
+
+use crate::{
+    command::peers,
+    failure::Failure,
+    home::Home,
+    output,
+    peers::{Peers, arguments::Status, lock, pool::Pool},
+    size::Size,
+};
+
+pub(crate) fn run(home: &Home, status: &Status) -> Result<(), Failure> {
+    if let Some(name) = &status.fault {
+        if !home.allow_faults {
+            return Err(Failure::Usage { what: "this daemon takes no faults" });
+        }
+        let found = home.services.fault(name);
+        return if found { Ok(()) } else { Err(Failure::NoService { name: name.clone() }) };
+    }
+    let engine = home.peers()?;
+    let services = home.services.list();
+    if services.is_empty() {
+        // Without a daemon nobody has greeted anybody yet.
+        engine.runtime.block_on(engine.greet_all());
+    }
+    let value = to_json(home, &engine, &services);
+    if status.json { output::json(&value) } else { print(&value) }
+}
+
+fn to_json(home: &Home, engine: &Peers, services: &[(&'static str, crate::daemon::supervisor::Health)]) -> Value {
+    let store = home.store.statistics();
+    let figures = &engine.figures;
+    let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+    let (repairs, single) = engine.repairs.len();
+    let pool = engine.pool().as_ref().map(|pool| {
+        let members = if pool.is_open() { engine.others().len() + 1 } else { pool.members().len() };
+        json!({"name": pool.name(), "open": pool.is_open(), "members": members, "id": Pool::pool_id(pool).to_string()})
+    });
+    let services = services.iter().map(|(name, health)| {
+        let health = json!({"running": health.running, "restarts": health.restarts, "last": health.last});
+        ((*name).to_owned(), health)
+    });
+    let known: Vec<_> = peers::known(engine).iter().map(|peer| peers::to_json(engine, peer)).collect();
+    let looked = lock(&figures.last_care).map(|at| at.elapsed().as_secs());
+    json!({
+        "daemon": (!home.services.list().is_empty()).then(std::process::id),
+        "peer": engine.id().to_string(),
+        "port": engine.port(),
+        "pool": pool,
+        "replicas": engine.settings.replicas,
+        "live": engine.live().len(),
+        "services": serde_json::Map::from_iter(services),
+        "peers": known,
+        "blocks": store.records,
+        "bytes": store.bytes,
+        "pinned_blocks": count(&figures.looked_at),
+        "endangered": count(&figures.endangered),
+        "looked_seconds_ago": looked,
+        "pushes_waiting": engine.pushes.len(),
+        "repairs_waiting": repairs,
+        "repairs_with_one_copy": single,
+        "repaired": count(&figures.repaired),
+        "fetched": count(&figures.fetched),
+        "missed": count(&figures.missed),
+        "pushed": count(&figures.pushed),
+        "last_audit": *lock(&figures.last_audit),
+    })
+}
+
+fn print(value: &Value) -> Result<(), Failure> {
+    let field = |name: &str, value: String| output::line(format!("{name:10} {value}"));
+    let number = |key: &str| value[key].as_u64().unwrap_or(0);
+    let daemon = value["daemon"].as_u64().map_or_else(|| "none".to_owned(), |id| format!("process {id}"));
+    field("daemon", daemon)?;
+    field("peer", value["peer"].as_str().unwrap_or_default().to_owned())?;
+    match value["pool"].as_object() {
+        Some(pool) => {
+            let kind = if pool["open"] == true { "open" } else { "closed" };
+            let name = pool["name"].as_str().unwrap_or_default();
+            field("pool", format!("{name}, {kind}, {} members, {} live", pool["members"], value["live"]))?;
+        }
+        None => field("pool", "none".to_owned())?,
+    }
+    for (name, health) in value["services"].as_object().into_iter().flatten() {
+        let running = if health["running"] == true { "runs" } else { "is down" };
+        let restarts = health["restarts"].as_u64().unwrap_or(0);
+        let last = health["last"].as_str().map(|last| format!(", the last time because it {last}")).unwrap_or_default();
+        let restarts = if restarts == 0 { String::new() } else { format!(", started again {restarts} times{last}") };
+        field("service", format!("{name} {running}{restarts}"))?;
+    }
+    for peer in value["peers"].as_array().into_iter().flatten() {
+        field("peer", peers::in_words(peer))?;
+    }
+    field("blocks", format!("{}, {}", value["blocks"], Size(number("bytes"))))?;
+    let looked = value["looked_seconds_ago"].as_u64();
+    let looked = looked.map_or_else(|| "not looked at yet".to_owned(), |ago| format!("looked at {ago} s ago"));
+    let (endangered, pinned) = (number("endangered"), number("pinned_blocks"));
+    field("endangered", format!("{endangered} of {pinned} pinned blocks have too few copies, {looked}"))?;
+    field("pushing", format!("{} blocks wait", value["pushes_waiting"]))?;
+    let (waiting, single) = (number("repairs_waiting"), number("repairs_with_one_copy"));
+    field("repair", format!("{waiting} blocks wait, {single} of which one copy is known; {} done", value["repaired"]))?;
+    field("audit", value["last_audit"].as_str().unwrap_or("none yet").to_owned())
+}

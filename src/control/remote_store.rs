@@ -1,0 +1,308 @@
+//! The daemon's store, seen from a command.
+
+use std::{
+    fs::File,
+    io,
+    ops::ControlFlow,
+    os::{fd::AsRawFd as _, unix::net::UnixStream},
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+};
+
+use cas::{Algorithm, BlockStore, Drawn, Error, Hold, IndexError, Result, Sampler, Score};
+use serde_json::{Value, json};
+
+use crate::control::frame::{self, Kind};
+
+/// The version that both ends must have.
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// A store that the daemon owns. Each thread that uses it has a connection of its own.
+pub(crate) struct RemoteStore {
+    home: PathBuf,
+    idle: Mutex<Vec<UnixStream>>,
+    /// Whether the daemon may ask its peers for what it lacks.
+    ask_peers: bool,
+}
+
+/// The name of the socket in the home directory.
+pub(crate) const SOCKET: &str = "control";
+
+/// Calls `use_path` with a path to the socket that is short enough for any home: a socket's address has room for 107
+/// bytes only.
+pub(crate) fn with_socket_path<T>(home: &Path, use_path: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
+    let directory = File::open(home)?;
+    use_path(&PathBuf::from(format!("/proc/self/fd/{}/{SOCKET}", directory.as_raw_fd())))
+}
+
+/// Connects to the daemon of a home; `None` when there is none.
+pub(crate) fn connect(home: &Path) -> io::Result<Option<UnixStream>> {
+    let mut stream = match with_socket_path(home, |path| UnixStream::connect(path)) {
+        Ok(stream) => stream,
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    };
+    frame::write(&mut stream, Kind::Hello, &[VERSION.as_bytes()])?;
+    let mut answer = Vec::new();
+    match frame::read(&mut stream, &mut answer)? {
+        Some(Kind::Done) => Ok(Some(stream)),
+        Some(_) => Err(io::Error::other(format!("the daemon is of version {}", String::from_utf8_lossy(&answer)))),
+        // It is on its way out.
+        None => Ok(None),
+    }
+}
+
+impl RemoteStore {
+    /// The store behind a connection; more are made when they are needed.
+    pub(crate) fn new(home: &Path, first: UnixStream) -> Self {
+        Self { home: home.to_owned(), idle: Mutex::new(vec![first]), ask_peers: true }
+    }
+
+    fn socket(&self) -> io::Result<UnixStream> {
+        if let Some(stream) = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop() {
+            return Ok(stream);
+        }
+        connect(&self.home)?.ok_or_else(|| io::Error::from(io::ErrorKind::ConnectionRefused))
+    }
+
+    fn failed(&self, source: io::Error) -> Error {
+        Error::Io { action: "reach the daemon at", path: self.home.join(SOCKET), source }
+    }
+
+    /// Asks once, and gives back the kind of the answer; its payload is in `answer`.
+    fn ask(&self, kind: Kind, parts: &[&[u8]], answer: &mut Vec<u8>) -> Result<Kind> {
+        let mut stream = self.socket().map_err(|error| self.failed(error))?;
+        let got = exchange(&mut stream, kind, parts, answer).map_err(|error| self.failed(error))?;
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(stream);
+        if got == Kind::Failed { Err(error_of(answer)) } else { Ok(got) }
+    }
+
+    /// Asks something that is done or not.
+    fn ask_whether(&self, kind: Kind, parts: &[&[u8]]) -> Result<bool> {
+        Ok(self.ask(kind, parts, &mut Vec::new())? == Kind::Done)
+    }
+
+    /// Writes a URL down.
+    pub(crate) fn record(&self, line: &Value) -> Result<()> {
+        self.ask(Kind::Record, &[line.to_string().as_bytes()], &mut Vec::new()).map(drop)
+    }
+
+    /// A connection that keeps a state at the daemon.
+    fn dedicated(&self, kind: Kind, parts: &[&[u8]]) -> Result<UnixStream> {
+        let mut stream = self.socket().map_err(|error| self.failed(error))?;
+        let mut answer = Vec::new();
+        let got = exchange(&mut stream, kind, parts, &mut answer).map_err(|error| self.failed(error))?;
+        if got == Kind::Failed { Err(error_of(&answer)) } else { Ok(stream) }
+    }
+}
+
+fn exchange(stream: &mut UnixStream, kind: Kind, parts: &[&[u8]], answer: &mut Vec<u8>) -> io::Result<Kind> {
+    frame::write(stream, kind, parts)?;
+    frame::read(stream, answer)?.ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))
+}
+
+/// Scores in their binary form, one after the other.
+pub(crate) fn unpack(bytes: &[u8]) -> Vec<Score> {
+    bytes.as_chunks::<{ Score::BINARY }>().0.iter().filter_map(|one| Score::from_binary(one).ok()).collect()
+}
+
+pub(crate) fn pack(scores: &[Score]) -> Vec<u8> {
+    scores.iter().flat_map(|score| score.to_binary()).collect()
+}
+
+impl BlockStore for RemoteStore {
+    fn put(&self, algorithm: Algorithm, block: &[u8]) -> Result<Score> {
+        self.put_copies(algorithm, false, block)
+    }
+
+    fn put_twice(&self, algorithm: Algorithm, block: &[u8]) -> Result<Score> {
+        self.put_copies(algorithm, true, block)
+    }
+
+    fn get_into(&self, score: &Score, buffer: &mut Vec<u8>) -> Result<bool> {
+        let kind = if self.ask_peers { Kind::Get } else { Kind::GetHere };
+        Ok(self.ask(kind, &[&score.to_binary()], buffer)? == Kind::Block)
+    }
+
+    fn contains(&self, score: &Score) -> Result<bool> {
+        self.ask_whether(Kind::Contains, &[&score.to_binary()])
+    }
+
+    fn most_blocks(&self) -> u64 {
+        let mut answer = Vec::new();
+        let asked = self.ask(Kind::MostBlocks, &[], &mut answer);
+        asked.ok().and_then(|_| answer.try_into().ok()).map_or(u64::MAX, u64::from_be_bytes)
+    }
+
+    fn remove(&self, score: &Score) -> Result<bool> {
+        self.ask_whether(Kind::Remove, &[&score.to_binary()])
+    }
+
+    fn scores(&self, visit: &mut dyn FnMut(Score) -> ControlFlow<()>) -> Result<()> {
+        let mut stream = self.socket().map_err(|error| self.failed(error))?;
+        let mut page = Vec::new();
+        let mut kind = exchange(&mut stream, Kind::Scores, &[], &mut page).map_err(|error| self.failed(error))?;
+        while kind == Kind::Scored && !page.is_empty() {
+            // When `visit` breaks off, the rest of the pages go with the connection.
+            if unpack(&page).into_iter().try_for_each(&mut *visit).is_break() {
+                return Ok(());
+            }
+            let next = frame::read(&mut stream, &mut page).map_err(|error| self.failed(error))?;
+            kind = next.ok_or_else(|| self.failed(io::ErrorKind::UnexpectedEof.into()))?;
+        }
+        if kind == Kind::Failed { Err(error_of(&page)) } else { Ok(()) }
+    }
+
+    fn sync(&self) -> Result<()> {
+        self.ask(Kind::Sync, &[], &mut Vec::new()).map(drop)
+    }
+
+    fn sampler(&self, algorithm: Algorithm, seed: u64) -> Box<dyn Sampler + '_> {
+        let started = self.dedicated(Kind::Sampler, &[&[algorithm.code()], &seed.to_be_bytes()]);
+        Box::new(RemoteSampler { store: self, started: Some(started), drawn: Vec::new().into_iter() })
+    }
+
+    fn hold(&self) -> Hold {
+        match self.dedicated(Kind::Hold, &[]) {
+            Ok(stream) => Hold::guarded(stream),
+            Err(error) => {
+                // Whatever is done next fails for the same reason, and says so.
+                tracing::warn!(%error, "no hold");
+                Hold::nothing()
+            }
+        }
+    }
+
+    fn expect(&self, scores: &[Score]) {
+        if let Err(error) = self.ask(Kind::Expect, &[&pack(scores)], &mut Vec::new()) {
+            tracing::debug!(%error, "the daemon is not told what will be read");
+        }
+    }
+}
+
+impl RemoteStore {
+    fn put_copies(&self, algorithm: Algorithm, twice: bool, block: &[u8]) -> Result<Score> {
+        // The frame has a limit of its own; this one is the contract's.
+        if block.is_empty() || block.len() > cas::MAX_BLOCK {
+            return Err(Error::BlockLength { length: block.len() });
+        }
+        let mut answer = Vec::new();
+        self.ask(Kind::Put, &[&[algorithm.code(), u8::from(twice)], block], &mut answer)?;
+        unpack(&answer).pop().ok_or_else(|| self.failed(io::ErrorKind::InvalidData.into()))
+    }
+}
+
+/// Draws through a connection of its own, some scores at a time.
+struct RemoteSampler<'a> {
+    store: &'a RemoteStore,
+    started: Option<Result<UnixStream>>,
+    drawn: std::vec::IntoIter<Score>,
+}
+
+impl Sampler for RemoteSampler<'_> {
+    fn next(&mut self) -> Result<Option<Drawn>> {
+        if let Some(score) = self.drawn.next() {
+            return Ok(Some(Drawn::of(score)));
+        }
+        let mut stream = match self.started.take() {
+            Some(started) => started?,
+            None => return Ok(None),
+        };
+        let mut answer = Vec::new();
+        let got = exchange(&mut stream, Kind::Draw, &[], &mut answer).map_err(|error| self.store.failed(error))?;
+        if got == Kind::Failed {
+            return Err(error_of(&answer));
+        }
+        self.drawn = unpack(&answer).into_iter();
+        let first = self.drawn.next();
+        if first.is_some() {
+            self.started = Some(Ok(stream));
+        }
+        Ok(first.map(Drawn::of))
+    }
+}
+
+/// An error of the store as JSON.
+pub(crate) fn error_to_json(error: &Error) -> Value {
+    let causes = |error: &dyn std::error::Error| {
+        let mut text = error.to_string();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            text = format!("{text}: {error}");
+            cause = error.source();
+        }
+        text
+    };
+    match error {
+        Error::Damaged { score } => json!({"damaged": score.to_string()}),
+        Error::BlockLength { length } => json!({"length": length}),
+        Error::Full { capacity, used } => json!({"full": [capacity, used]}),
+        Error::DiskFull { path, free } => json!({"disk_full": free, "path": path}),
+        Error::Index(IndexError::Damaged { detail }) => json!({"index": detail}),
+        Error::Index(IndexError::Entry { key }) => json!({"entry": hex::encode(key)}),
+        Error::Index(IndexError::Full { detail }) => json!({"index_full": detail}),
+        Error::Index(IndexError::Failed { detail }) => json!({"index_failed": detail}),
+        Error::Broken => json!({"broken": true}),
+        Error::Reachable(source) => json!({"reachable": causes(source.as_ref())}),
+        Error::Io { path, source, .. } => json!({"io": source.to_string(), "path": path}),
+        Error::InUse { .. } => json!({"io": causes(error)}),
+    }
+}
+
+/// The error that the other end met.
+fn error_of(json: &[u8]) -> Error {
+    let said: Value = serde_json::from_slice(json).unwrap_or_default();
+    let text = |key: &str| said[key].as_str().map(str::to_owned);
+    let number = |value: &Value| value.as_u64().unwrap_or(0);
+    let path = || PathBuf::from(text("path").unwrap_or_default());
+    if let Some(score) = text("damaged").and_then(|score| score.parse().ok()) {
+        Error::Damaged { score }
+    } else if said["length"].is_u64() {
+        Error::BlockLength { length: usize::try_from(number(&said["length"])).unwrap_or(usize::MAX) }
+    } else if said["full"].is_array() {
+        Error::Full { capacity: number(&said["full"][0]), used: number(&said["full"][1]) }
+    } else if said["disk_full"].is_u64() {
+        Error::DiskFull { path: path(), free: number(&said["disk_full"]) }
+    } else if let Some(detail) = text("index") {
+        Error::Index(IndexError::Damaged { detail })
+    } else if let Some(key) = text("entry").and_then(|key| hex::decode(key).ok()) {
+        Error::Index(IndexError::Entry { key })
+    } else if let Some(detail) = text("index_full") {
+        Error::Index(IndexError::Full { detail })
+    } else if let Some(detail) = text("index_failed") {
+        Error::Index(IndexError::Failed { detail })
+    } else if said["broken"] == true {
+        Error::Broken
+    } else if let Some(reason) = text("reachable") {
+        Error::Reachable(reason.into())
+    } else {
+        let reason = text("io").unwrap_or_else(|| "it gave no reason".to_owned());
+        Error::Io { action: "use the daemon's store at", path: path(), source: io::Error::other(reason) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_come_through() {
+        let score = Score::of(Algorithm::Sha256, b"x");
+        for error in [
+            Error::Damaged { score },
+            Error::BlockLength { length: 0 },
+            Error::Full { capacity: 1, used: 2 },
+            Error::DiskFull { path: "/p".into(), free: 3 },
+            Error::Index(IndexError::Damaged { detail: "d".into() }),
+            Error::Index(IndexError::Entry { key: vec![1] }),
+            Error::Index(IndexError::Full { detail: "d".into() }),
+            Error::Index(IndexError::Failed { detail: "d".into() }),
+            Error::Broken,
+        ] {
+            let through = error_of(error_to_json(&error).to_string().as_bytes());
+            assert_eq!(format!("{through:?}"), format!("{error:?}"));
+        }
+    }
+}

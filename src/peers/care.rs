@@ -1,0 +1,97 @@
+//! Looking after pins: that every block of them has its copies.
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use cas::Score;
+use offs::{OffUrl, Reference};
+use tokio::task::spawn_blocking;
+
+use crate::{
+    daemon::stop::Stop,
+    failure::Failure,
+    peers::{Peers, lock, pooled_store::PooledStore, push::Spread},
+    url_database::Listed,
+};
+
+/// How often pins are looked after.
+const EVERY: Duration = Duration::from_secs(3600);
+/// How long after a change of the members, or of who is live.
+const SETTLING: Duration = Duration::from_secs(5);
+
+/// The pins, when they are asked for.
+pub(crate) type Pinned = Arc<dyn Fn() -> Vec<Listed> + Send + Sync>;
+
+/// Looks after pins until it is told to stop.
+pub(crate) async fn run(peers: Arc<Peers>, pinned: Pinned, mut stop: Stop) {
+    let mut live = Vec::new();
+    let mut looked: Option<Instant> = None;
+    loop {
+        tokio::select! {
+            () = stop.asked() => return,
+            () = tokio::time::sleep(SETTLING) => {}
+        }
+        let now_live = peers.live();
+        let due = looked.is_none_or(|at| at.elapsed() > EVERY) || now_live != live;
+        if !due || now_live.len() < 2 {
+            continue;
+        }
+        tokio::select! {
+            () = stop.asked() => return,
+            () = peers.care_for(&pinned) => {}
+        }
+        (live, looked) = (now_live, Some(Instant::now()));
+    }
+}
+
+impl Peers {
+    /// Counts the copies of every pinned block and pushes what is missing.
+    async fn care_for(self: &Arc<Self>, pinned: &Pinned) {
+        let (mut endangered, mut looked_at) = (0, 0);
+        for listed in pinned().into_iter().filter(|listed| listed.pinned) {
+            match self.closure(listed.url.reference.clone()).await {
+                Ok(blocks) => {
+                    let spread = self.spread(&blocks, None, &[], true).await;
+                    endangered += spread.short as u64;
+                    looked_at += spread.blocks as u64;
+                }
+                Err(failure) => tracing::warn!(url = %listed.url, %failure, "a pin cannot be followed"),
+            }
+            self.figures.endangered.store(endangered, Ordering::Relaxed);
+            self.figures.looked_at.store(looked_at, Ordering::Relaxed);
+        }
+        *lock(&self.figures.last_care) = Some(Instant::now());
+        self.figures.cared.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Every block that a root needs, each once, the root last.
+    pub(crate) async fn closure(self: &Arc<Self>, reference: Reference) -> Result<Vec<Score>, Failure> {
+        let store = PooledStore::new(self);
+        let listed = spawn_blocking(move || {
+            let (mut seen, mut blocks) = (HashSet::new(), Vec::new());
+            offs::list(&store, &reference, &mut |score| {
+                if *score != reference.root && seen.insert(*score) {
+                    blocks.push(*score);
+                }
+            })?;
+            blocks.push(reference.root);
+            Ok(blocks)
+        });
+        listed.await.unwrap_or(Err(Failure::Worker))
+    }
+
+    /// Gives what a URL needs to peers, and says how far that went.
+    pub(crate) async fn replicate(
+        self: &Arc<Self>,
+        url: &OffUrl,
+        copies: Option<usize>,
+        to: &[replication::PeerId],
+        push: bool,
+    ) -> Result<Spread, Failure> {
+        let blocks = self.closure(url.reference.clone()).await?;
+        Ok(self.spread(&blocks, copies, to, push).await)
+    }
+}

@@ -1,0 +1,153 @@
+//! Fetching a block that is not here.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use cas::{BlockStore as _, Score};
+use replication::{Bucket, Candidate, NotFound, PeerId, ReadPlan, ReadStep, Reason};
+use tokio::{
+    sync::{OnceCell, Semaphore},
+    task::{JoinSet, spawn_blocking},
+    time::timeout,
+};
+
+use crate::peers::{Peers, link::LinkError, lock};
+
+/// How long one block may take.
+const DEADLINE: Duration = Duration::from_secs(10);
+/// How long it is remembered that nobody has a block.
+const ABSENT: Duration = Duration::from_secs(20);
+/// Blocks that are fetched ahead at once.
+const AHEAD: usize = 64;
+
+type Fetched = Result<Bytes, Arc<NotFound>>;
+
+/// Blocks that are on their way.
+pub(crate) struct Fetches {
+    under_way: Mutex<HashMap<Score, Arc<OnceCell<Fetched>>>>,
+    absent: Mutex<HashMap<Score, (Instant, Arc<NotFound>)>>,
+    ahead: Arc<Semaphore>,
+}
+
+impl Default for Fetches {
+    fn default() -> Self {
+        Self { under_way: Mutex::default(), absent: Mutex::default(), ahead: Arc::new(Semaphore::new(AHEAD)) }
+    }
+}
+
+impl Peers {
+    /// Who may have a block.
+    fn candidates(&self, score: &Score) -> Vec<Candidate> {
+        let (placement, now) = (self.placement(), self.now());
+        let mut ranked = placement.ranked(Bucket::of(score));
+        // Who has been silent for long may be back, and is asked last.
+        ranked.extend(self.others().into_iter().filter(|peer| !placement.peers().contains(peer)));
+        let askable = ranked.into_iter().enumerate().filter(|(_, peer)| *peer != self.id() && !self.is_banned(peer));
+        let candidate = |(rank, peer): (usize, PeerId)| {
+            let standing = self.state(&peer).standing;
+            let silent = matches!(standing.reason(now), Some(Reason::Silent { .. }));
+            let connected = self.is_reachable(&peer) && !silent;
+            let holder = rank < placement.replicas();
+            // What differs by less is the same, so that the load follows the ranks.
+            let usual = Duration::from_millis(20) * u32::try_from(standing.expected().as_millis() / 20).unwrap_or(500);
+            Candidate { peer, connected, holder, usual }
+        };
+        askable.map(candidate).collect()
+    }
+
+    /// Fetches a block and stores it, unless somebody else is at it already.
+    pub(crate) async fn fetch(self: &Arc<Self>, score: Score) -> Fetched {
+        if let Some((_, missing)) = lock(&self.fetches.absent).get(&score).filter(|(at, _)| at.elapsed() < ABSENT) {
+            return Err(Arc::clone(missing));
+        }
+        let cell = Arc::clone(lock(&self.fetches.under_way).entry(score).or_default());
+        let fetched = cell.get_or_init(|| self.fetch_anew(score)).await.clone();
+        lock(&self.fetches.under_way).remove(&score);
+        if let Err(missing) = &fetched {
+            let mut absent = lock(&self.fetches.absent);
+            if absent.len() >= 65_536 {
+                absent.retain(|_, (at, _)| at.elapsed() < ABSENT);
+            }
+            absent.insert(score, (Instant::now(), Arc::clone(missing)));
+        }
+        fetched
+    }
+
+    async fn fetch_anew(self: &Arc<Self>, score: Score) -> Fetched {
+        let mut plan = ReadPlan::new(self.candidates(&score), self.now(), self.now() + DEADLINE);
+        let mut under_way = JoinSet::new();
+        loop {
+            let until = match plan.poll(self.now()) {
+                ReadStep::Ask(peer) => {
+                    let peers = Arc::clone(self);
+                    under_way.spawn(async move { (peer, peers.fetch_from(&peer, score).await) });
+                    continue;
+                }
+                ReadStep::GiveUp(not_found) => {
+                    self.figures.missed.fetch_add(1, Ordering::Relaxed);
+                    return Err(Arc::new(not_found));
+                }
+                ReadStep::Wait(until) => until,
+            };
+            let wait = until.saturating_sub(self.now());
+            match timeout(wait, under_way.join_next()).await {
+                Ok(Some(Ok((_, Ok(Some(block)))))) => {
+                    self.figures.fetched.fetch_add(1, Ordering::Relaxed);
+                    return Ok(block);
+                }
+                Ok(Some(Ok((peer, Ok(None))))) => plan.absent(&peer),
+                Ok(Some(Ok((peer, Err(_))))) => plan.failed(&peer),
+                // It is late, or a task panicked and its peer counts as silent.
+                Ok(Some(Err(_)) | None) | Err(_) => {}
+            }
+        }
+    }
+
+    /// Asks one peer, and stores what comes when it is right.
+    pub(crate) async fn fetch_from(self: &Arc<Self>, peer: &PeerId, score: Score) -> Result<Option<Bytes>, LinkError> {
+        let began = Instant::now();
+        let got = match self.link(peer).await {
+            Ok(link) => link.get(&score).await,
+            Err(error) => Err(error),
+        };
+        let Some(block) = got.inspect_err(|error| self.failed(peer, error))? else { return Ok(None) };
+        let (store, bytes) = (Arc::clone(&self.store), block.clone());
+        let stored = spawn_blocking(move || store.put_if(&score, &bytes)).await;
+        match stored.map_err(std::io::Error::other)? {
+            Ok(true) => {}
+            Ok(false) => {
+                let error = LinkError::WrongBytes { score };
+                self.failed(peer, &error);
+                return Err(error);
+            }
+            // It can be used all the same.
+            Err(error) => {
+                tracing::warn!(%error, "what was fetched is not kept");
+                if !score.matches(&block) {
+                    return Err(LinkError::WrongBytes { score });
+                }
+            }
+        }
+        self.came(peer, block.len(), began.elapsed());
+        Ok(Some(block))
+    }
+
+    /// Begins to fetch blocks that will be read soon.
+    pub(crate) fn fetch_ahead(self: &Arc<Self>, scores: &[Score]) {
+        for score in scores {
+            if self.store.contains(score).unwrap_or(true) {
+                continue;
+            }
+            let Ok(slot) = Arc::clone(&self.fetches.ahead).try_acquire_owned() else { return };
+            let (peers, score) = (Arc::clone(self), *score);
+            self.runtime.spawn(async move {
+                let _fetched = peers.fetch(score).await;
+                drop(slot);
+            });
+        }
+    }
+}

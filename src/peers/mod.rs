@@ -1,0 +1,646 @@
+//! Peers in the real world: links, and what is done over them.
+
+pub(crate) mod arguments;
+pub(crate) mod audit;
+pub(crate) mod book;
+pub(crate) mod care;
+pub(crate) mod discover;
+pub(crate) mod fetch;
+pub(crate) mod identity;
+pub(crate) mod link;
+pub(crate) mod meet;
+pub(crate) mod pool;
+pub(crate) mod pooled_store;
+pub(crate) mod push;
+pub(crate) mod repair;
+pub(crate) mod server;
+pub(crate) mod sync;
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    net::IpAddr,
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use cas::{BlockStore as _, PackStore, Score};
+use replication::{
+    Allowance, Allowances, Arrived, AuditSchedule, Bits, Bucket, Challenge, Lie, Liveness, Patience, PeerId, PeerKey,
+    PeerStatus, Placement, Quota, Rate, Refusal, Rumour, Standing, Word,
+};
+use tokio::sync::Notify;
+
+use crate::{
+    failure::Failure,
+    peers::{
+        book::Book,
+        identity::Identity,
+        link::{Link, LinkError},
+        pool::Pool,
+    },
+};
+
+/// How long it is remembered that a peer could not be reached.
+const UNREACHABLE: Duration = Duration::from_secs(5);
+
+/// What the owner says about peers.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// Peers that hold each block.
+    pub(crate) replicas: usize,
+    /// How long a peer may be silent before its share of the blocks moves to others.
+    pub(crate) patience: Patience,
+    /// Bytes a second that repair may move.
+    pub(crate) repair_rate: u64,
+}
+
+/// Everything about the peers of a home.
+pub(crate) struct Peers {
+    pub(crate) identity: Identity,
+    pub(crate) store: Arc<PackStore>,
+    pub(crate) settings: Settings,
+    pub(crate) runtime: tokio::runtime::Handle,
+    home: PathBuf,
+    capacity: Option<u64>,
+    pool: RwLock<Option<Pool>>,
+    /// The members by the pool's log, which takes a while to be judged.
+    members: Mutex<BTreeSet<PeerId>>,
+    book: Mutex<Book>,
+    links: Mutex<HashMap<PeerId, Arc<Line>>>,
+    /// The port on which links are taken, when they are.
+    port: AtomicU64,
+    /// Which peers answered lately, and with what; and what they did.
+    states: Mutex<HashMap<PeerId, State>>,
+    liveness: Mutex<Liveness>,
+    quota: Mutex<Quota>,
+    pub(crate) audits: Mutex<AuditSchedule>,
+    started: Instant,
+    /// Wakes who greets peers.
+    pub(crate) greet: Notify,
+    /// Tells that the pool is another one.
+    pub(crate) pool_changed: Notify,
+    /// Wakes who looks for what is new.
+    pub(crate) look: Notify,
+    pub(crate) pushes: push::Queue,
+    pub(crate) repairs: repair::Repairs,
+    pub(crate) fetches: fetch::Fetches,
+    pub(crate) figures: Figures,
+}
+
+/// A line to a peer: its link when it is up, and one attempt at a time to bring it up.
+#[derive(Default)]
+struct Line {
+    link: tokio::sync::Mutex<Option<Link>>,
+    failed: Mutex<Option<(Instant, String)>>,
+}
+
+/// What is known of a peer since this process began.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct State {
+    /// When it said something last.
+    pub(crate) heard: Option<Duration>,
+    pub(crate) status: Option<PeerStatus>,
+    pub(crate) standing: Standing,
+    /// Bytes that it pushed to us, and that we gave to it.
+    pub(crate) pushed: u64,
+    pub(crate) given: u64,
+    /// Whether it said that it has no room.
+    pub(crate) full: bool,
+    /// When rumours were told to it last.
+    rumours: Option<u64>,
+}
+
+/// What was done.
+#[derive(Debug, Default)]
+pub(crate) struct Figures {
+    pub(crate) fetched: AtomicU64,
+    pub(crate) missed: AtomicU64,
+    pub(crate) pushed: AtomicU64,
+    pub(crate) repaired: AtomicU64,
+    pub(crate) cared: AtomicU64,
+    /// Blocks of pins that had too few copies when they were last looked at, and how many were looked at.
+    pub(crate) endangered: AtomicU64,
+    pub(crate) looked_at: AtomicU64,
+    pub(crate) last_audit: Mutex<Option<String>>,
+    pub(crate) last_care: Mutex<Option<Instant>>,
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Peers {
+    /// Reads what is known of the peers of a home.
+    pub(crate) fn open(
+        home: &Path,
+        store: Arc<PackStore>,
+        capacity: Option<u64>,
+        settings: Settings,
+        runtime: tokio::runtime::Handle,
+    ) -> Result<Self, Failure> {
+        let (identity, repair_rate) = (Identity::open(home)?, settings.repair_rate);
+        let pool = Pool::read(home)?;
+        let members = pool.iter().flat_map(Pool::members).collect();
+        let (liveness, quota) = (Liveness::new(settings.patience), Quota::new(allowances()));
+        let peers = Self {
+            members: Mutex::new(members),
+            liveness: Mutex::new(liveness),
+            quota: Mutex::new(quota),
+            audits: Mutex::default(),
+            book: Mutex::new(Book::read(home)?),
+            identity,
+            store,
+            settings,
+            runtime,
+            home: home.to_owned(),
+            capacity,
+            pool: RwLock::new(pool),
+            links: Mutex::default(),
+            port: AtomicU64::new(0),
+            states: Mutex::default(),
+            started: Instant::now(),
+            greet: Notify::new(),
+            look: Notify::new(),
+            pool_changed: Notify::new(),
+            pushes: push::Queue::default(),
+            repairs: repair::Repairs::new(repair_rate),
+            fetches: fetch::Fetches::default(),
+            figures: Figures::default(),
+        };
+        peers.follow_members();
+        Ok(peers)
+    }
+
+    /// Time since this began.
+    pub(crate) fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Brings what is kept of each member in line with who is one.
+    fn follow_members(&self) {
+        let (now, members) = (self.now(), self.others());
+        let (mut liveness, mut quota, mut audits) = (lock(&self.liveness), lock(&self.quota), lock(&self.audits));
+        for peer in liveness.live(now).into_iter().chain(lock(&self.states).keys().copied().collect::<Vec<_>>()) {
+            if !members.contains(&peer) {
+                liveness.remove(&peer);
+                quota.remove_member(&peer);
+                audits.remove(&peer);
+            }
+        }
+        for peer in members {
+            let stored = quota.stored(&peer);
+            liveness.add(peer, now);
+            quota.add_member(peer, stored);
+            audits.add(peer, now);
+        }
+    }
+
+    pub(crate) const fn id(&self) -> PeerId {
+        self.identity.id()
+    }
+
+    /// The port on which links are taken, when they are.
+    pub(crate) fn port(&self) -> Option<u16> {
+        u16::try_from(self.port.load(Ordering::Relaxed)).ok().filter(|port| *port != 0)
+    }
+
+    /// The only peer whose name begins like this.
+    pub(crate) fn find(&self, name: &str) -> Result<PeerId, Failure> {
+        if let Ok(peer) = name.parse() {
+            return Ok(peer);
+        }
+        let mut known: BTreeSet<PeerId> = self.others().into_iter().chain(self.book().peers()).collect();
+        known.retain(|peer| peer.to_string().starts_with(name));
+        match known.len() {
+            1 => known.pop_first().ok_or(Failure::NoPeer { name: name.to_owned() }),
+            _ => Err(Failure::NoPeer { name: name.to_owned() }),
+        }
+    }
+
+    pub(crate) fn set_port(&self, port: u16) {
+        self.port.store(u64::from(port), Ordering::Relaxed);
+    }
+
+    pub(crate) fn pool(&self) -> RwLockReadGuard<'_, Option<Pool>> {
+        self.pool.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the pool and writes it down. Who was expelled loses its link at once.
+    pub(crate) fn change_pool<T>(
+        &self,
+        change: impl FnOnce(&mut Option<Pool>) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let mut pool = self.pool.write().unwrap_or_else(PoisonError::into_inner);
+        let before = pool.as_ref().map(Pool::id);
+        let changed = change(&mut pool)?;
+        if pool.as_ref().map(Pool::id) != before {
+            self.pool_changed.notify_one();
+        }
+        match pool.as_ref() {
+            Some(pool) => pool.write(&self.home)?,
+            None => Pool::remove(&self.home)?,
+        }
+        let members: BTreeSet<_> = pool.iter().flat_map(Pool::members).collect();
+        let open = pool.as_ref().is_some_and(Pool::is_open);
+        drop(pool);
+        lock(&self.links).retain(|peer, _| open || members.contains(peer));
+        *lock(&self.members) = members;
+        self.follow_members();
+        self.greet.notify_one();
+        self.look.notify_one();
+        Ok(changed)
+    }
+
+    pub(crate) fn book(&self) -> MutexGuard<'_, Book> {
+        lock(&self.book)
+    }
+
+    /// Writes the book down; it is a convenience, so that not being able to is only said.
+    pub(crate) fn save_book(&self) {
+        if let Err(failure) = self.book().write(&self.home) {
+            crate::report::tell(&failure);
+        }
+    }
+
+    pub(crate) fn is_member(&self, peer: &PeerId) -> bool {
+        let belongs = match self.pool().as_ref() {
+            Some(pool) => pool.is_open() || lock(&self.members).contains(peer),
+            None => false,
+        };
+        belongs && !self.is_banned(peer)
+    }
+
+    /// All members but this one; of an open pool, those that are known.
+    pub(crate) fn others(&self) -> Vec<PeerId> {
+        let open = self.pool().as_ref().is_some_and(Pool::is_open);
+        let mut members: Vec<_> =
+            if open { self.book().peers() } else { lock(&self.members).iter().copied().collect() };
+        members.retain(|peer| *peer != self.id());
+        members
+    }
+
+    pub(crate) fn is_banned(&self, peer: &PeerId) -> bool {
+        self.book().ban(peer).is_some()
+            || lock(&self.states).get(peer).is_some_and(|state| state.standing.is_banned(self.now()))
+    }
+
+    /// A copy of what is known of a peer.
+    pub(crate) fn state(&self, peer: &PeerId) -> State {
+        lock(&self.states).get(peer).cloned().unwrap_or_default()
+    }
+
+    fn with_state(&self, peer: &PeerId, change: impl FnOnce(&mut State)) {
+        let mut states = lock(&self.states);
+        // Strangers come and go; members are few.
+        if states.len() >= 4096 && !states.contains_key(peer) {
+            states.retain(|peer, _| lock(&self.members).contains(peer));
+        }
+        change(states.entry(*peer).or_default());
+    }
+
+    /// A peer said something.
+    pub(crate) fn heard(&self, peer: &PeerId) {
+        let now = self.now();
+        self.with_state(peer, |state| state.heard = Some(now));
+        lock(&self.liveness).heard(peer, now);
+    }
+
+    /// Whether a peer can be reached, as far as is known.
+    pub(crate) fn is_reachable(&self, peer: &PeerId) -> bool {
+        lock(&self.liveness).is_reachable(peer)
+    }
+
+    /// The members on which blocks are placed: this one, and who was not silent for longer than the grace time.
+    pub(crate) fn live(&self) -> Vec<PeerId> {
+        let mut live = lock(&self.liveness).live(self.now());
+        live.push(self.id());
+        live.sort_unstable();
+        live
+    }
+
+    pub(crate) fn placement(&self) -> Placement {
+        Placement::new(self.live(), self.settings.replicas)
+    }
+
+    /// Bytes that may still be stored.
+    fn free(&self) -> u64 {
+        let used = self.store.statistics().bytes;
+        self.capacity.map_or(u64::MAX >> 1, |capacity| capacity.saturating_sub(used))
+    }
+
+    /// The link to a peer, which is made when there is none.
+    pub(crate) async fn link(&self, peer: &PeerId) -> Result<Link, LinkError> {
+        let line = Arc::clone(lock(&self.links).entry(*peer).or_default());
+        let mut link = line.link.lock().await;
+        if let Some(up) = link.as_ref().filter(|link| link.is_open()) {
+            return Ok(up.clone());
+        }
+        *link = None;
+        if let Some((_, why)) = lock(&line.failed).as_ref().filter(|(at, _)| at.elapsed() < UNREACHABLE) {
+            return Err(std::io::Error::other(why.clone()).into());
+        }
+        let mut last = LinkError::Wrong { what: "nothing: no address of it is known" };
+        let addresses = self.book().addresses(peer);
+        for address in addresses {
+            match Link::connect(&self.identity, address, Some(*peer)).await {
+                Ok(made) => {
+                    self.book().reached(peer, address);
+                    self.heard(peer);
+                    *lock(&line.failed) = None;
+                    *link = Some(made.clone());
+                    return Ok(made);
+                }
+                Err(error) => last = error,
+            }
+        }
+        *lock(&line.failed) = Some((Instant::now(), last.to_string()));
+        Err(last)
+    }
+
+    /// Notes what a peer did wrong, and forgets a link that does not answer, so that the next use makes it anew.
+    pub(crate) fn failed(&self, peer: &PeerId, error: &LinkError) {
+        tracing::debug!(%peer, %error, "a peer failed");
+        let now = self.now();
+        let took = Duration::ZERO;
+        match error {
+            LinkError::WrongBytes { score } => return self.lied(peer, Lie::WrongBytes, &format!("for {score}")),
+            LinkError::Refused(refusal) => self.with_state(peer, |state| {
+                state.full |= refusal.code == Refusal::FULL;
+                state.standing.refused(took);
+            }),
+            LinkError::Timeout | LinkError::Io(_) | LinkError::Http(_) | LinkError::Wrong { .. } => {
+                self.with_state(peer, |state| state.standing.timeout(now));
+            }
+        }
+        if matches!(error, LinkError::Io(_)) {
+            lock(&self.liveness).lost(peer);
+        }
+        if matches!(error, LinkError::Timeout | LinkError::Http(_) | LinkError::Wrong { .. }) {
+            lock(&self.links).remove(peer);
+        }
+    }
+
+    /// A peer lied: for a while nothing is asked of it and nothing taken.
+    pub(crate) fn lied(&self, peer: &PeerId, lie: Lie, about: &str) {
+        let now = self.now();
+        self.with_state(peer, |state| state.standing.lied(lie, now));
+        let reason = self.state(peer).standing.reason(now).map(|reason| reason.to_string()).unwrap_or_default();
+        crate::progress::warn(&format!("peer {peer} is {reason} {about}"));
+        lock(&self.links).remove(peer);
+    }
+
+    /// The owner wants nothing to do with a peer.
+    pub(crate) fn ban(&self, peer: &PeerId, why: &str) {
+        self.book().set_ban(peer, why);
+        lock(&self.links).remove(peer);
+        self.save_book();
+    }
+
+    /// A peer answered, with bytes that were right.
+    pub(crate) fn came(&self, peer: &PeerId, bytes: usize, took: Duration) {
+        self.with_state(peer, |state| state.standing.good(bytes as u64, took));
+        self.heard(peer);
+    }
+
+    /// Bytes were given to a peer.
+    pub(crate) fn went(&self, peer: &PeerId, bytes: usize) {
+        self.with_state(peer, |state| state.given += bytes as u64);
+    }
+
+    /// How this daemon is, for a peer; with rumours when there are new ones.
+    pub(crate) fn status_for(&self, peer: &PeerId) -> PeerStatus {
+        let arrivals = self.store.arrivals(u64::MAX, 0);
+        let (epoch, last) = arrivals.map_or((0, 0), |arrivals| (arrivals.epoch, arrivals.last));
+        let pool = self.pool();
+        let mut status = PeerStatus {
+            pool: pool.as_ref().map_or([0; 32], Pool::id),
+            version: format!("offs {}", env!("CARGO_PKG_VERSION")),
+            port: self.port().unwrap_or(0),
+            epoch,
+            last,
+            heads: pool.as_ref().map_or([0; 32], Pool::heads_hash),
+            free: self.free(),
+            blocks: self.store.statistics().records,
+            rumours: Vec::new(),
+        };
+        drop(pool);
+        let book = self.book();
+        let changes = book.changes();
+        if self.state(peer).rumours != Some(changes) {
+            status.rumours = book.rumours(peer).map(|(peer, address)| Rumour { peer, address }).take(64).collect();
+            drop(book);
+            self.with_state(peer, |state| state.rumours = Some(changes));
+        }
+        status
+    }
+
+    /// Takes what a peer says of itself; `from` is where it was seen.
+    pub(crate) fn take_status(&self, peer: &PeerId, status: PeerStatus, from: IpAddr) {
+        let member = self.is_member(peer);
+        if member {
+            let mut book = self.book();
+            if status.port != 0 {
+                book.add(peer, (from, status.port).into());
+            }
+            let known = status.rumours.iter().filter(|rumour| rumour.peer != self.id());
+            let mut news = 0;
+            for rumour in known {
+                news += usize::from(book.add(&rumour.peer, rumour.address));
+            }
+            drop(book);
+            if news > 0 {
+                self.greet.notify_one();
+            }
+        }
+        let news = self.state(peer).status.is_none_or(|old| old.last != status.last || old.epoch != status.epoch);
+        self.with_state(peer, |state| {
+            state.full = status.free < 1 << 20;
+            state.status = Some(status);
+        });
+        self.heard(peer);
+        if member && news {
+            self.look.notify_one();
+        }
+    }
+
+    /// Takes a request of a peer or refuses it. The request lasts until what comes back is dropped.
+    pub(crate) fn admit(self: &Arc<Self>, peer: PeerId) -> Result<Admitted, Refusal> {
+        if self.is_banned(&peer) {
+            return Err(Refusal::new(Refusal::STRANGER, "banned"));
+        }
+        let begun = lock(&self.quota).begin(peer, self.now());
+        begun.map_err(|refusal| Refusal::new(Refusal::BUSY, refusal.to_string()))?;
+        self.heard(&peer);
+        Ok(Admitted { peers: Arc::clone(self), peer })
+    }
+
+    /// Whether a peer belongs to the pool.
+    pub(crate) fn admit_member(&self, peer: &PeerId) -> Result<(), Refusal> {
+        if self.is_member(peer) { Ok(()) } else { Err(Refusal::new(Refusal::STRANGER, "not a member of this pool")) }
+    }
+
+    /// Counts bytes that go to a peer or come from it.
+    pub(crate) fn transfer(&self, peer: &PeerId, bytes: usize) -> Result<(), Refusal> {
+        let counted = lock(&self.quota).transfer(peer, bytes as u64, self.now());
+        counted.map_err(|refusal| Refusal::new(Refusal::BUSY, refusal.to_string()))
+    }
+
+    /// Counts bytes that are to be stored for a peer.
+    pub(crate) fn store_for(&self, peer: &PeerId, bytes: usize) -> Result<(), Refusal> {
+        let counted = lock(&self.quota).store(peer, bytes as u64);
+        counted.map_err(|refusal| Refusal::new(Refusal::FULL, refusal.to_string()))?;
+        self.with_state(peer, |state| state.pushed += bytes as u64);
+        Ok(())
+    }
+
+    /// Answers a word; may wait for the disk.
+    pub(crate) fn answer(&self, peer: &PeerId, from: IpAddr, word: Word) -> Result<Vec<u8>, Refusal> {
+        let failed = |error: cas::Error| {
+            tracing::warn!(%error, "a peer's question failed");
+            Refusal::new(Refusal::FAILED, "the store failed")
+        };
+        // Who brings an invitation is no member yet, and must be able to say so; who asks how we are may be one that
+        // we do not know yet.
+        if !matches!(word, Word::Status(_) | Word::Members { .. } | Word::Join { .. }) {
+            self.admit_member(peer)?;
+        }
+        match word {
+            Word::Status(status) => {
+                self.take_status(peer, *status, from);
+                Ok(self.status_for(peer).to_bencode())
+            }
+            Word::Members { heads, entries } => self.answer_members(peer, &heads, &entries),
+            Word::Join { inviter, key, proof } => self.answer_join(peer, (&inviter, &key), proof),
+            Word::Have { scores } => {
+                // What is here counts only when it survives the loss of power.
+                self.store.sync().map_err(failed)?;
+                self.which(&scores, |here| here).map_err(failed)
+            }
+            Word::Offer { scores } => self.which(&scores, |here| !here).map_err(failed),
+            Word::Since { epoch, after, limit } => {
+                self.answer_since(peer, epoch, after, limit).map_err(failed).map(|arrived| arrived.to_bencode())
+            }
+            Word::List { from, buckets } => {
+                self.answer_list(from, &buckets).map_err(failed).map(|arrived| arrived.to_bencode())
+            }
+            Word::Range(_) => Err(Refusal::new(Refusal::UNKNOWN, "there is no such word")),
+            Word::Audit { score, nonce } => {
+                let block = self.store.get(&score).ok().flatten();
+                let block = block.ok_or_else(|| Refusal::new(Refusal::PROTOCOL, "that block is not here"))?;
+                Ok(replication::proof_to_bencode(Challenge { nonce, score }.proof(&block).as_bytes()))
+            }
+        }
+    }
+
+    fn which(&self, scores: &[Score], say: impl Fn(bool) -> bool) -> cas::Result<Vec<u8>> {
+        let here = scores.iter().map(|score| self.store.contains(score).map(&say));
+        Ok(Bits(here.collect::<cas::Result<_>>()?).to_bencode())
+    }
+
+    fn answer_members(&self, peer: &PeerId, heads: &[[u8; 32]], entries: &[Vec<u8>]) -> Result<Vec<u8>, Refusal> {
+        if !entries.is_empty() && self.is_member(peer) {
+            let added = self.change_pool(|pool| Ok(pool.as_mut().map_or(0, |pool| pool.add(entries))));
+            added.map_err(|failure| {
+                crate::report::tell(&failure);
+                Refusal::new(Refusal::FAILED, "the log cannot be written")
+            })?;
+        }
+        if !self.is_member(peer) {
+            return Err(Refusal::new(Refusal::STRANGER, "not a member of this pool"));
+        }
+        let pool = self.pool();
+        let (missing, heads) = pool.as_ref().map(|pool| (pool.missing(heads), pool.heads())).unwrap_or_default();
+        Ok(replication::members_to_bencode(&missing, &heads))
+    }
+
+    /// Lets in who brings an invitation, and gives it the log.
+    fn answer_join(&self, peer: &PeerId, invitation: (&PeerId, &PeerId), proof: [u8; 64]) -> Result<Vec<u8>, Refusal> {
+        let key = PeerKey::from_seed(self.identity.seed());
+        let admitted = self.change_pool(|pool| {
+            let pool = pool.as_mut().ok_or(Failure::NoPool)?;
+            Ok(pool.admit(&key, invitation, *peer, proof)?)
+        });
+        admitted.map_err(|failure| Refusal::new(Refusal::STRANGER, failure.to_string()))?;
+        self.answer_members(peer, &[], &[])
+    }
+
+    /// The blocks that came since, in buckets that the asker holds.
+    fn answer_since(&self, peer: &PeerId, epoch: u64, after: u64, limit: u64) -> cas::Result<Arrived> {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX).min(replication::MOST_SCORES);
+        let arrivals = self.store.arrivals(after, limit)?;
+        if arrivals.epoch != epoch || after + 1 < arrivals.first_kept {
+            // The asker has to look through everything; the epoch that comes back says so.
+            return Ok(Arrived { epoch: arrivals.epoch, next: arrivals.last, ..Arrived::default() });
+        }
+        let placement = self.placement();
+        let placement = if placement.peers().contains(peer) {
+            placement
+        } else {
+            Placement::new([placement.peers(), &[*peer]].concat(), placement.replicas())
+        };
+        let next = arrivals.entries.last().map_or(after, |(number, _)| *number);
+        let mut arrived = Arrived { epoch, next, more: next < arrivals.last, ..Arrived::default() };
+        for (_, score) in &arrivals.entries {
+            let root = self.store.is_root(score)?;
+            let bucket = Bucket::of(score);
+            let wanted =
+                if root { placement.root_holders(bucket).contains(peer) } else { placement.holds(peer, bucket) };
+            if wanted {
+                arrived.scores.push(*score);
+                arrived.roots.push(root);
+            }
+        }
+        Ok(arrived)
+    }
+
+    /// The blocks in the buckets that are asked for, from one on.
+    fn answer_list(&self, from: u16, buckets: &[u8]) -> cas::Result<Arrived> {
+        let asked = |bucket: u16| buckets.is_empty() || buckets[usize::from(bucket / 8)] >> (7 - bucket % 8) & 1 == 1;
+        let epoch = self.store.arrivals(u64::MAX, 0)?.epoch;
+        let mut arrived = Arrived { epoch, ..Arrived::default() };
+        let mut next = u32::from(from);
+        while next < Bucket::COUNT && arrived.scores.len() < replication::MOST_SCORES / 2 {
+            let bucket = u16::try_from(next).unwrap_or(u16::MAX);
+            if asked(bucket) {
+                let leaves = next * 16..next * 16 + 16;
+                self.store.scores_between(leaves, &mut |score| {
+                    arrived.scores.push(score);
+                    ControlFlow::Continue(())
+                })?;
+            }
+            next += 1;
+        }
+        // A bucket with more than fits (2^28 blocks here, at least) would come in part, and the rest at the next look.
+        arrived.scores.truncate(replication::MOST_SCORES);
+        for score in &arrived.scores {
+            arrived.roots.push(self.store.is_root(score)?);
+        }
+        (arrived.next, arrived.more) = (u64::from(next), next < Bucket::COUNT);
+        Ok(arrived)
+    }
+}
+
+/// What peers may have: members are trusted with speed, and everybody's requests are bounded.
+fn allowances() -> Allowances {
+    let defaults = Allowances::default();
+    let bytes = Rate { per_second: 2 << 30, burst: 2 << 30 };
+    let requests = Rate { per_second: 20_000, burst: 40_000 };
+    Allowances { member: Allowance { bytes, requests, in_flight: 256, ..defaults.member }, ..defaults }
+}
+
+/// A request of a peer that is under way.
+pub(crate) struct Admitted {
+    peers: Arc<Peers>,
+    peer: PeerId,
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        lock(&self.peers.quota).end(&self.peer);
+    }
+}

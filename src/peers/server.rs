@@ -1,0 +1,226 @@
+//! Answering peers: words, and blocks as raw bodies.
+
+use std::{convert::Infallible, io, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use cas::{BlockStore as _, Error as StoreError, MAX_BLOCK, Score};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::{Method, Request, Response, StatusCode, body::Incoming, server::conn::http2, service::service_fn};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use replication::{Envelope, Lie, MOST_MESSAGE, PeerId, Refusal, Word};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    task::spawn_blocking,
+    time::timeout,
+};
+use tokio_rustls::TlsAcceptor;
+
+use crate::{
+    daemon::stop::Stop,
+    peers::{
+        Peers,
+        identity::peer_of,
+        link::{AT_ONCE, FRAME, WINDOWS},
+    },
+};
+
+/// Connections at once.
+const MOST_CONNECTIONS: usize = 512;
+/// How long a handshake may take.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// How long the body of a request may take.
+const BODY: Duration = Duration::from_secs(30);
+/// How long connections may go on when the daemon is told to end.
+const DRAINING: Duration = Duration::from_secs(5);
+
+/// Takes links until it is told to stop.
+pub(crate) async fn serve(peers: Arc<Peers>, listener: Arc<TcpListener>, mut stop: Stop) -> io::Result<()> {
+    let tls = TlsAcceptor::from(peers.identity.server().map_err(io::Error::other)?);
+    let slots = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    loop {
+        let accepted = tokio::select! {
+            () = stop.asked() => return drained(&slots).await,
+            accepted = listener.accept() => accepted,
+        };
+        let tcp = match accepted {
+            Ok((tcp, _)) => tcp,
+            Err(error) => {
+                // Most likely too many open files: some will be closed.
+                tracing::warn!(%error, "a link cannot be taken");
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                continue;
+            }
+        };
+        // Who comes when all slots are taken is turned away, so that the others are served.
+        let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else { continue };
+        let (peers, tls, stop) = (Arc::clone(&peers), tls.clone(), stop.clone());
+        tokio::spawn(async move {
+            if let Err(error) = connection(peers, tls, tcp, stop).await {
+                tracing::debug!(%error, "a link ended");
+            }
+            drop(slot);
+        });
+    }
+}
+
+async fn drained(slots: &Semaphore) -> io::Result<()> {
+    let all = u32::try_from(MOST_CONNECTIONS).unwrap_or(u32::MAX);
+    if timeout(DRAINING, slots.acquire_many(all)).await.is_err() {
+        tracing::info!("some links did not end by themselves");
+    }
+    Ok(())
+}
+
+async fn connection(
+    peers: Arc<Peers>,
+    tls: TlsAcceptor,
+    tcp: TcpStream,
+    mut stop: Stop,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    tcp.set_nodelay(true)?;
+    let from = tcp.peer_addr()?.ip();
+    let tls = timeout(HANDSHAKE, tls.accept(tcp)).await??;
+    let peer = peer_of(tls.get_ref().1.peer_certificates())?;
+    if peers.is_banned(&peer) {
+        return Ok(());
+    }
+    let at_once = u32::try_from(2 * AT_ONCE)?;
+    let service = service_fn(|request| {
+        let peers = Arc::clone(&peers);
+        async move { Ok::<_, Infallible>(answer(peers, peer, from, request).await) }
+    });
+    let mut http = http2::Builder::new(TokioExecutor::new());
+    http.timer(TokioTimer::new())
+        .initial_stream_window_size(WINDOWS.0)
+        .initial_connection_window_size(WINDOWS.1)
+        .max_frame_size(FRAME)
+        .max_concurrent_streams(at_once)
+        .max_header_list_size(16 << 10)
+        .keep_alive_interval(Duration::from_secs(300))
+        .keep_alive_timeout(Duration::from_secs(20));
+    let serving = http.serve_connection(TokioIo::new(tls), service);
+    tokio::pin!(serving);
+    tokio::select! {
+        ended = serving.as_mut() => return Ok(ended?),
+        () = stop.asked() => serving.as_mut().graceful_shutdown(),
+    }
+    Ok(timeout(DRAINING, serving).await??)
+}
+
+type Answer = Response<Full<Bytes>>;
+
+fn respond(status: StatusCode, body: impl Into<Bytes>) -> Answer {
+    let mut answer = Response::new(Full::new(body.into()));
+    *answer.status_mut() = status;
+    answer
+}
+
+fn refuse(refusal: Refusal) -> Answer {
+    let status = match refusal.code {
+        Refusal::STRANGER => StatusCode::FORBIDDEN,
+        Refusal::FULL => StatusCode::INSUFFICIENT_STORAGE,
+        Refusal::BUSY => StatusCode::TOO_MANY_REQUESTS,
+        Refusal::FAILED => StatusCode::INTERNAL_SERVER_ERROR,
+        _ => StatusCode::BAD_REQUEST,
+    };
+    respond(status, Envelope::Refusal(refusal).to_bytes())
+}
+
+async fn answer(peers: Arc<Peers>, peer: PeerId, from: std::net::IpAddr, request: Request<Incoming>) -> Answer {
+    let _admitted = match peers.admit(peer) {
+        Ok(admitted) => admitted,
+        Err(refusal) => return refuse(refusal),
+    };
+    let answered = match (request.method(), request.uri().path()) {
+        (&Method::POST, "/krpc") => word(&peers, peer, from, request).await,
+        (&Method::GET, path) if path.starts_with("/block/") => match score(path) {
+            Ok(score) => get(&peers, peer, score).await,
+            Err(refusal) => Err(refusal),
+        },
+        (&Method::PUT, path) => match score(path) {
+            Ok(score) => put(&peers, peer, score, request).await,
+            Err(refusal) => Err(refusal),
+        },
+        _ => Ok(respond(StatusCode::NOT_FOUND, Bytes::new())),
+    };
+    answered.unwrap_or_else(refuse)
+}
+
+/// The score in `/block/<score>` or `/root/<score>`.
+fn score(path: &str) -> Result<Score, Refusal> {
+    let text = path.strip_prefix("/block/").or_else(|| path.strip_prefix("/root/"));
+    let score = text.and_then(|text| text.parse().ok());
+    score.ok_or_else(|| Refusal::new(Refusal::PROTOCOL, "no score in the path"))
+}
+
+async fn body(request: Request<Incoming>, most: usize) -> Result<Bytes, Refusal> {
+    let read = timeout(BODY, Limited::new(request.into_body(), most).collect()).await;
+    let wrong = || Refusal::new(Refusal::PROTOCOL, "the body is too long, torn or too slow");
+    Ok(read.map_err(|_| wrong())?.map_err(|_| wrong())?.to_bytes())
+}
+
+/// Runs what may wait for the disk where waiting hurts nobody.
+async fn blocking<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {
+    spawn_blocking(run).await.map_err(|_| Refusal::new(Refusal::FAILED, "it panicked"))
+}
+
+fn failed(error: &StoreError) -> Refusal {
+    match error {
+        StoreError::Full { .. } | StoreError::DiskFull { .. } => Refusal::new(Refusal::FULL, "there is no room"),
+        _ => {
+            tracing::warn!(%error, "a peer's request failed");
+            Refusal::new(Refusal::FAILED, "the store failed")
+        }
+    }
+}
+
+async fn word(
+    peers: &Arc<Peers>,
+    peer: PeerId,
+    from: std::net::IpAddr,
+    request: Request<Incoming>,
+) -> Result<Answer, Refusal> {
+    let said = body(request, MOST_MESSAGE).await?;
+    let word = Word::from_bytes(&said)?;
+    peers.transfer(&peer, said.len())?;
+    let for_thread = Arc::clone(peers);
+    let results = blocking(move || for_thread.answer(&peer, from, word)).await??;
+    Ok(respond(StatusCode::OK, Envelope::Answer { results }.to_bytes()))
+}
+
+async fn get(peers: &Arc<Peers>, peer: PeerId, score: Score) -> Result<Answer, Refusal> {
+    peers.admit_member(&peer)?;
+    let store = Arc::clone(&peers.store);
+    match blocking(move || store.get(&score)).await? {
+        Ok(Some(block)) => {
+            peers.transfer(&peer, block.len())?;
+            peers.went(&peer, block.len());
+            Ok(respond(StatusCode::OK, block))
+        }
+        // What is damaged here is not here.
+        Ok(None) | Err(StoreError::Damaged { .. }) => Ok(respond(StatusCode::NOT_FOUND, Bytes::new())),
+        Err(error) => Err(failed(&error)),
+    }
+}
+
+async fn put(peers: &Arc<Peers>, peer: PeerId, score: Score, request: Request<Incoming>) -> Result<Answer, Refusal> {
+    let root = request.uri().path().starts_with("/root/");
+    peers.admit_member(&peer)?;
+    let block = body(request, MAX_BLOCK).await?;
+    peers.transfer(&peer, block.len())?;
+    peers.store_for(&peer, block.len())?;
+    let store = Arc::clone(&peers.store);
+    let stored = blocking(move || {
+        let right = store.put_if(&score, &block)?;
+        if right && root {
+            store.put_twice(score.algorithm(), &block)?;
+        }
+        Ok(right)
+    });
+    if !stored.await?.map_err(|error| failed(&error))? {
+        peers.lied(&peer, Lie::WrongBytes, &format!("for {score}"));
+        return Err(Refusal::new(Refusal::PROTOCOL, "the bytes are not those of the score"));
+    }
+    Ok(respond(StatusCode::NO_CONTENT, Bytes::new()))
+}
