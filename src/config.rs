@@ -19,6 +19,9 @@ pub(crate) struct Config {
     /// Section `[peers]`.
     #[serde(default)]
     pub(crate) peers: PeerSettings,
+    /// Section `[dht]`.
+    #[serde(default)]
+    pub(crate) dht: DhtSettings,
     /// What `put` uses when no flag says otherwise.
     #[serde(default)]
     pub(crate) put: PutDefaults,
@@ -60,6 +63,26 @@ impl Default for PeerSettings {
             grace: 15 * 60,
             repair_rate: Size(64 << 20),
         }
+    }
+}
+
+/// Section `[dht]`: a node of the DHT, through which members find each other. It runs when it has somewhere to begin.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct DhtSettings {
+    /// Run it although nobody to begin with is known: others begin here.
+    pub(crate) on: bool,
+    /// Where it listens, by UDP; else where links are taken.
+    pub(crate) listen: Option<SocketAddr>,
+    /// HOST:PORT of nodes to begin with.
+    pub(crate) bootstrap: Vec<String>,
+    /// Whether to be a node of the public network.
+    pub(crate) public: bool,
+}
+
+impl DhtSettings {
+    pub(crate) const fn is_on(&self) -> bool {
+        self.on || self.public || !self.bootstrap.is_empty()
     }
 }
 

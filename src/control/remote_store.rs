@@ -285,7 +285,73 @@ fn error_of(json: &[u8]) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::{os::unix::net::UnixListener, sync::Arc, thread};
+
+    use cas::MemoryStore;
+
     use super::*;
+    use crate::control::door;
+
+    /// A daemon that has a store and nothing else.
+    struct Bare(MemoryStore);
+
+    impl door::Service for Bare {
+        fn store(&self) -> &dyn BlockStore {
+            &self.0
+        }
+
+        fn store_here(&self) -> &dyn BlockStore {
+            &self.0
+        }
+
+        fn put_done(&self, _: &Score, _: bool) {}
+
+        fn record(&self, _: &Value) -> std::result::Result<(), String> {
+            Err("full".to_owned())
+        }
+
+        fn command(&self, _: &Value) -> u8 {
+            7
+        }
+    }
+
+    fn remote(home: &Path) -> RemoteStore {
+        let daemon: Arc<dyn door::Service> = Arc::new(Bare(MemoryStore::new()));
+        let listener = UnixListener::bind(home.join(SOCKET)).expect("bind");
+        thread::spawn(move || {
+            for stream in listener.incoming().map_while(io::Result::ok) {
+                let daemon = Arc::clone(&daemon);
+                // It ends when the store that talks to it is dropped.
+                thread::spawn(move || drop(door::serve(stream, &daemon)));
+            }
+        });
+        RemoteStore::new(home, connect(home).expect("connect").expect("a daemon"))
+    }
+
+    #[test]
+    fn conforms() {
+        let homes: Vec<_> = (0..32).map(|_| tempfile::tempdir().expect("home")).collect();
+        let mut homes = homes.iter();
+        cas::conformance::check(|| remote(homes.next().expect("enough of them").path()));
+    }
+
+    #[test]
+    fn what_the_daemon_says_comes_through() {
+        let home = tempfile::tempdir().expect("home");
+        assert!(connect(home.path()).expect("connect").is_none(), "there is no daemon");
+        let store = remote(home.path());
+        let error = store.record(&json!({})).expect_err("it is full");
+        assert!(format!("{error:?}").contains("full"));
+        let mut stream = connect(home.path()).expect("connect").expect("a daemon");
+        let line = ["offs", "dance"];
+        let ended = crate::control::remote_command::run_line(&mut stream, &line, true, &mut |_| Ok(()));
+        assert!(matches!(ended, Err(crate::failure::Failure::Said { code: 7 })));
+        // Another version is told so, and a daemon that went away counts as none.
+        let mut old = with_socket_path(home.path(), |path| UnixStream::connect(path)).expect("connect");
+        let mut answer = Vec::new();
+        let kind = exchange(&mut old, Kind::Hello, &[b"0.0.0"], &mut answer).expect("an answer");
+        assert_eq!((kind, answer.as_slice()), (Kind::Failed, VERSION.as_bytes()));
+    }
 
     #[test]
     fn errors_come_through() {

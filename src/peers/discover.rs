@@ -9,7 +9,7 @@ use crate::{
     daemon::{stop::Stop, supervisor::Service},
     failure::Failure,
     home::Home,
-    peers::{Peers, pool::Pool},
+    peers::{Peers, pool::Pool, swarm},
 };
 
 /// How often addresses in the settings are looked at.
@@ -39,6 +39,10 @@ pub(crate) fn services(home: &Arc<Home>, peers: &Arc<Peers>) -> Vec<Service> {
             async move { lan(peers, stop).await }
         }));
     }
+    if home.config.dht.is_on() {
+        let (home, peers) = (Arc::clone(home), Arc::clone(peers));
+        services.push(Service::new("dht", move |stop| swarm::run(Arc::clone(&home), Arc::clone(&peers), stop)));
+    }
     services
 }
 
@@ -63,7 +67,7 @@ async fn try_known(peers: Arc<Peers>, known: Vec<String>, mut stop: Stop) {
 }
 
 /// Looks who is there, unless a member that can be reached is known to be.
-async fn try_all(peers: &Arc<Peers>, addresses: &[SocketAddr]) {
+pub(crate) async fn try_all(peers: &Arc<Peers>, addresses: &[SocketAddr]) {
     for address in addresses {
         let known = peers
             .others()

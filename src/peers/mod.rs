@@ -14,6 +14,7 @@ pub(crate) mod pooled_store;
 pub(crate) mod push;
 pub(crate) mod repair;
 pub(crate) mod server;
+pub(crate) mod swarm;
 pub(crate) mod sync;
 
 use std::{

@@ -2,6 +2,7 @@
 
 mod damage;
 mod dht;
+mod pool;
 mod program;
 mod tidy;
 mod world;
