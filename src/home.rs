@@ -165,7 +165,9 @@ impl Home {
             Err(_) => self.own_runtime()?,
         };
         let settings = &self.config.peers;
-        let patience = Patience { grace: Duration::from_secs(settings.grace), ..Patience::default() };
+        let (grace, defaults) = (Duration::from_secs(settings.grace), Patience::default());
+        // Who is impatient with the silent is so with those that come back.
+        let patience = Patience { grace, settling: defaults.settling.min(grace), most: defaults.most.min(16 * grace) };
         let settings = peers::Settings {
             replicas: usize::from(settings.replicas.max(1)),
             patience,

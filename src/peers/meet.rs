@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use replication::{Action, Invitation, PeerId, PeerStatus, Word, members_from_bencode};
+use replication::{Action, Invitation, PeerId, PeerStatus, Refusal, Word, members_from_bencode};
 use tokio::task::JoinSet;
 
 use crate::{
@@ -83,7 +83,14 @@ impl Peers {
     async fn exchange_members(self: &Arc<Self>, link: &Link) -> Result<(), LinkError> {
         let wrong = LinkError::Wrong { what: "a membership log that is none" };
         let heads = self.pool().as_ref().map(Pool::heads).unwrap_or_default();
-        let results = link.say(&Word::Members { heads, entries: Vec::new() }).await?;
+        let results = match link.say(&Word::Members { heads: heads.clone(), entries: Vec::new() }).await {
+            // It does not know yet that we are a member: our entries say so.
+            Err(LinkError::Refused(refusal)) if refusal.code == Refusal::STRANGER => {
+                let entries = self.pool().as_ref().map(|pool| pool.missing(&[])).unwrap_or_default();
+                link.say(&Word::Members { heads, entries }).await?
+            }
+            said => said?,
+        };
         let (entries, their_heads) = members_from_bencode(&results).ok_or(wrong)?;
         let added = self.change_pool(|pool| Ok(pool.as_mut().map_or(0, |pool| pool.add(&entries))));
         if let Err(failure) = added {

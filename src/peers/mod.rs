@@ -544,7 +544,8 @@ impl Peers {
     }
 
     fn answer_members(&self, peer: &PeerId, heads: &[[u8; 32]], entries: &[Vec<u8>]) -> Result<Vec<u8>, Refusal> {
-        if !entries.is_empty() && self.is_member(peer) {
+        // Entries prove themselves, so they are taken from anybody: one of them may be what makes this peer a member.
+        if !entries.is_empty() {
             let added = self.change_pool(|pool| Ok(pool.as_mut().map_or(0, |pool| pool.add(entries))));
             added.map_err(|failure| {
                 crate::report::tell(&failure);
@@ -566,7 +567,7 @@ impl Peers {
             let pool = pool.as_mut().ok_or(Failure::NoPool)?;
             Ok(pool.admit(&key, invitation, *peer, proof)?)
         });
-        admitted.map_err(|failure| Refusal::new(Refusal::STRANGER, failure.to_string()))?;
+        admitted.map_err(|failure| Refusal::new(Refusal::STRANGER, crate::report::in_one_line(&failure)))?;
         self.answer_members(peer, &[], &[])
     }
 
