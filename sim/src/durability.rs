@@ -185,9 +185,8 @@ impl Trial {
             for (count, (replicas, parity)) in counts.iter_mut().zip(kinds()) {
                 let copies = |root| usize::from(replicas) * if root { 2 } else { 1 };
                 let has = |block| first_up[usize::from(of_block[index(block)])] < copies(library.roots[index(block)]);
-                let readable = |file: &&library::File| match parity {
-                    true => file.is_readable(has),
-                    false => file.is_readable_without_parity(has),
+                let readable = |file: &&library::File| {
+                    if parity { file.is_readable(has) } else { file.is_readable_without_parity(has) }
                 };
                 let lost = library.files.len() - library.files.iter().filter(readable).count();
                 count.push(f64::from(u32::try_from(lost).unwrap_or(u32::MAX)) / f64::from(self.files));

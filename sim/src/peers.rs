@@ -11,7 +11,7 @@ use replication::{Bucket, Candidate, Liveness, Patience, PeerId, ReadPlan, ReadS
 use crate::{
     agenda::Agenda,
     course::{Course, Moment},
-    library::{Block, Library, block, index, score},
+    library::{Block, File, Library, block, index, score},
     peer::Peer,
     ranking::{Ranking, number, peer_id},
 };
@@ -133,8 +133,8 @@ impl Peers {
 
     /// How many peers leave.
     fn leavers(&self) -> u16 {
-        // Between 0 and the number of peers.
-        (0..self.peers).filter(|peer| f64::from(*peer) < f64::from(self.peers) * self.leaving).count() as u16
+        let leaving = f64::from(self.peers) * self.leaving;
+        (0..self.peers).find(|peer| f64::from(*peer) >= leaving).unwrap_or(self.peers)
     }
 
     fn ever(&self) -> u16 {
@@ -455,7 +455,7 @@ impl World {
         let new = self.library.put(self.plan.sources, stored, &mut self.dice);
         self.copies.resize(self.library.roots.len(), Vec::new());
         if self.plan.pinned {
-            let needed: Vec<_> = self.library.files.last().into_iter().flat_map(|file| file.blocks()).collect();
+            let needed: Vec<_> = self.library.files.last().into_iter().flat_map(File::blocks).collect();
             for block in needed {
                 self.store(writer, block);
                 self.peer_mut(writer).pinned.insert(block);

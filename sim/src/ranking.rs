@@ -25,7 +25,9 @@ impl Ranking {
         let mut ranked = Vec::with_capacity(1 << 16);
         for bucket in Bucket::all() {
             let first: Vec<u16> = everybody.ranked(bucket).iter().take(REMEMBERED).map(number).collect();
-            first.iter().for_each(|peer| buckets[usize::from(*peer)].push(bucket));
+            for peer in &first {
+                buckets[usize::from(*peer)].push(bucket);
+            }
             ranked.push(first);
         }
         Self { everybody, ranked, buckets }
