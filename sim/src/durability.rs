@@ -176,7 +176,6 @@ impl Trial {
         let everybody = vec![true; usize::from(self.peers)];
         let holders = |bucket| ranking.holders(bucket, 2 * REPLICAS.len(), &everybody);
         let holders: Vec<_> = Bucket::all().map(holders).collect();
-        let of_block: Vec<_> = (0..library.blocks()).map(|block| Bucket::of(&library::score(block)).number()).collect();
         let mut counts = vec![Vec::new(); 2 * REPLICAS.len()];
         for _ in 0..self.draws {
             let up: Vec<_> = (0..self.peers).map(|_| dice.random_bool(self.available)).collect();
@@ -184,7 +183,8 @@ impl Trial {
             let first_up: Vec<_> = holders.iter().map(|ranked| first_up(ranked).unwrap_or(usize::MAX)).collect();
             for (count, (replicas, parity)) in counts.iter_mut().zip(kinds()) {
                 let copies = |root| usize::from(replicas) * if root { 2 } else { 1 };
-                let has = |block| first_up[usize::from(of_block[index(block)])] < copies(library.roots[index(block)]);
+                let rank = |block| first_up[usize::from(library.buckets[index(block)].number())];
+                let has = |block| rank(block) < copies(library.roots[index(block)]);
                 let readable = |file: &&library::File| {
                     if parity { file.is_readable(has) } else { file.is_readable_without_parity(has) }
                 };

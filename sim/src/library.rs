@@ -38,6 +38,8 @@ pub(crate) struct Library {
     pub(crate) files: Vec<File>,
     /// Whether each block is a root.
     pub(crate) roots: Vec<bool>,
+    /// The bucket of each block.
+    pub(crate) buckets: Vec<Bucket>,
     /// The blocks in each bucket.
     in_bucket: Vec<Vec<Block>>,
     /// The files that need each block.
@@ -90,7 +92,9 @@ impl Library {
         let block = self.blocks();
         self.roots.push(root);
         self.needed_by.push(Vec::new());
-        self.in_bucket[usize::from(Bucket::of(&score(block)).number())].push(block);
+        let bucket = Bucket::of(&score(block));
+        self.buckets.push(bucket);
+        self.in_bucket[usize::from(bucket.number())].push(block);
         block
     }
 

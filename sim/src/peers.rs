@@ -247,7 +247,7 @@ impl World {
 
     /// Who should hold a block, as a side believes.
     fn holders(&self, side: usize, block: Block) -> &[u16] {
-        let all = &self.sides[side].holders[usize::from(Bucket::of(&score(block)).number())];
+        let all = &self.sides[side].holders[usize::from(self.library.buckets[index(block)].number())];
         if self.library.roots[index(block)] { all } else { &all[..self.plan.replicas.min(all.len())] }
     }
 
@@ -516,7 +516,7 @@ impl World {
     /// Holders, then those that would be the next.
     fn candidates(&self, reader: u16, block: Block) -> Vec<Candidate> {
         let side = &self.sides[self.peer(reader).side];
-        let ranked = &side.holders[usize::from(Bucket::of(&score(block)).number())];
+        let ranked = &side.holders[usize::from(self.library.buckets[index(block)].number())];
         let candidate = |(rank, number): (usize, &u16)| {
             let peer = self.peer(*number).id;
             let connected = side.liveness.is_reachable(&peer);
