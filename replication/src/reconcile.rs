@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
+    iter,
     sync::Arc,
 };
 
@@ -80,6 +81,8 @@ pub struct Reconciliation {
     asked: Option<Asked>,
     /// Leaves too large for one reply: of these, something may still differ.
     open: Vec<Slice>,
+    /// How many slices are listed at once: about as many as the last reply had room for, so that few are read in vain.
+    at_once: usize,
     queries: u32,
 }
 
@@ -100,7 +103,8 @@ impl Reconciliation {
     /// Compares what an earlier comparison of the same view had [left](Self::left).
     pub fn resume(selection: Arc<Selection>, salt: Salt, left: impl IntoIterator<Item = Slice>) -> Self {
         let (compare, list) = (BTreeMap::new(), BTreeMap::new());
-        let mut fresh = Self { selection, salt, compare, list, asked: None, open: Vec::new(), queries: 0 };
+        let mut fresh =
+            Self { selection, salt, compare, list, asked: None, open: Vec::new(), at_once: MOST_SLICES, queries: 0 };
         for slice in left {
             fresh.divide(slice, FIRST_PIECES);
         }
@@ -143,7 +147,7 @@ impl Reconciliation {
             self.compare(width, pieces, slices, holdings)?
         } else if let Some(mut group) = self.list.last_entry() {
             let width = *group.key();
-            let slices = take_first(group.get_mut(), MOST_SLICES);
+            let slices = take_first(group.get_mut(), self.at_once);
             if group.get().is_empty() {
                 group.remove();
             }
@@ -287,6 +291,7 @@ impl Reconciliation {
         let bit = |at: usize| lacks.get(at / 8).is_some_and(|byte| byte << (at % 8) & 0x80 != 0);
         let ours = answered.iter().flat_map(|(_, own)| own).enumerate().filter(|(at, _)| bit(*at));
         let ours = ours.map(|(_, score)| *score).collect();
+        self.at_once = if done == slices.len() { MOST_SLICES } else { (2 * done).clamp(1, MOST_SLICES) };
         let mut rest = rest.iter().map(|(index, _)| Slice { width, index: *index });
         if done == 0 && width > 0 {
             // The others are as wide, so they are too large as well.
@@ -318,13 +323,7 @@ impl Reconciliation {
 }
 
 fn take_first(indexes: &mut BTreeSet<u32>, most: usize) -> Vec<u32> {
-    let mut first = indexes.clone();
-    if let Some(next) = indexes.iter().nth(most).copied() {
-        *indexes = first.split_off(&next);
-    } else {
-        indexes.clear();
-    }
-    first.into_iter().collect()
+    iter::from_fn(|| indexes.pop_first()).take(most).collect()
 }
 
 /// How many scores differ in a slice that differs, if `differ` of `all` slices do.

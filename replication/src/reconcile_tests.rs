@@ -38,7 +38,7 @@ struct Run {
 impl Run {
     /// Goes on until the end or until so many trips were made.
     fn go(&mut self, run: &mut Reconciliation, ours: &dyn Holdings, theirs: (&Selection, &dyn Holdings), most: usize) {
-        let until = self.trips + most;
+        let until = self.trips.saturating_add(most);
         while self.trips < until
             && let Some(query) = run.next_query(ours).expect("query")
         {
