@@ -4,7 +4,7 @@
 use std::{error::Error, sync::Arc};
 
 use cas::{Algorithm, Score};
-use replication::{PeerId, Placement, RangeQuery, RangeReply, Reconciliation, Salt, ScoreSet, Selection, answer};
+use replication::{PeerId, Placement, RangeQuery, RangeReply, Reconciliation, Salt, ScoreSet, Selection, Step, answer};
 
 /// Bytes of the envelope around a dictionary of arguments or results.
 const ENVELOPE: usize = 60;
@@ -41,8 +41,14 @@ fn compare(
 ) -> Result<(), Box<dyn Error>> {
     let (mut trips, mut asked, mut replied, mut found) = (0, 0, 0, 0);
     let mut run = Reconciliation::new(Arc::clone(selection), Salt(*b"any salt"));
-    while let Some(query) = run.next_query(ours)? {
-        let query = query.to_bytes();
+    while let Some(step) = run.next_step(ours)? {
+        let query = match step {
+            Step::Ask(query) => query.to_bytes(),
+            Step::Lacks(scores) => {
+                found += scores.len();
+                continue;
+            }
+        };
         let reply = answer(&RangeQuery::from_bytes(&query)?, selection, theirs)?.to_bytes();
         let told = run.take(RangeReply::from_bytes(&reply)?, ours)??;
         found += told.ours.len() + told.theirs.len();

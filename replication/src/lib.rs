@@ -22,6 +22,6 @@ pub use holdings::{Holdings, Leaves, ScoreSet};
 pub use peer_id::{NotAPeerId, PeerId};
 pub use placement::{Bucket, Placement};
 pub use range::{Ask, MOST_RANGE, NotARange, RangeQuery, RangeReply};
-pub use reconcile::{Found, Reconciliation, ReplyError};
+pub use reconcile::{Found, Reconciliation, ReplyError, Step};
 pub use salt::{Salt, Short};
 pub use selection::{Selection, Slice, View};

@@ -37,6 +37,15 @@ pub struct Found {
     pub ours: Vec<Score>,
 }
 
+/// What comes next in a comparison.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Scores that the other peer lacks: it has nothing in their slices. At most 15,600 at a time.
+    Lacks(Vec<Score>),
+    /// The query to ask.
+    Ask(RangeQuery),
+}
+
 /// Why a reply is of no use. What was asked is still to be asked: of another peer, or of this one later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReplyError {
@@ -78,6 +87,8 @@ pub struct Reconciliation {
     compare: BTreeMap<(u8, u8), BTreeSet<u32>>,
     /// To be listed, by width.
     list: BTreeMap<u8, BTreeSet<u32>>,
+    /// Of these the other peer has nothing.
+    lacked: Vec<Slice>,
     asked: Option<Asked>,
     /// Leaves too large for one reply: of these, something may still differ.
     open: Vec<Slice>,
@@ -103,8 +114,17 @@ impl Reconciliation {
     /// Compares what an earlier comparison of the same view had [left](Self::left).
     pub fn resume(selection: Arc<Selection>, salt: Salt, left: impl IntoIterator<Item = Slice>) -> Self {
         let (compare, list) = (BTreeMap::new(), BTreeMap::new());
-        let mut fresh =
-            Self { selection, salt, compare, list, asked: None, open: Vec::new(), at_once: MOST_SLICES, queries: 0 };
+        let mut fresh = Self {
+            selection,
+            salt,
+            compare,
+            list,
+            lacked: Vec::new(),
+            asked: None,
+            open: Vec::new(),
+            at_once: MOST_SLICES,
+            queries: 0,
+        };
         for slice in left {
             fresh.divide(slice, FIRST_PIECES);
         }
@@ -116,7 +136,7 @@ impl Reconciliation {
         let slices = |width: u8, indexes: &BTreeSet<u32>| {
             indexes.iter().map(move |index| Slice { width, index: *index }).collect::<Vec<_>>()
         };
-        let mut left = self.open.clone();
+        let mut left = [&self.open[..], &self.lacked].concat();
         left.extend(self.compare.iter().flat_map(|((width, _), indexes)| slices(*width, indexes)));
         left.extend(self.list.iter().flat_map(|(width, indexes)| slices(*width, indexes)));
         match &self.asked {
@@ -131,8 +151,21 @@ impl Reconciliation {
         left
     }
 
-    /// What to ask next; none at the end. A query that got no reply is asked again.
-    pub fn next_query(&mut self, holdings: &dyn Holdings) -> Result<Option<RangeQuery>> {
+    /// What comes next; none at the end. A query that got no reply is asked again.
+    pub fn next_step(&mut self, holdings: &dyn Holdings) -> Result<Option<Step>> {
+        let mut scores = Vec::new();
+        while scores.len() < MOST_SCORES
+            && let Some(slice) = self.lacked.pop()
+        {
+            scores.extend(self.selection.scores(holdings, slice, MOST_SCORES)?.0);
+        }
+        if !scores.is_empty() {
+            return Ok(Some(Step::Lacks(scores)));
+        }
+        Ok(self.next_query(holdings)?.map(Step::Ask))
+    }
+
+    fn next_query(&mut self, holdings: &dyn Holdings) -> Result<Option<RangeQuery>> {
         self.ask_again();
         if self.queries == MOST_QUERIES {
             return Ok(None);
@@ -245,19 +278,18 @@ impl Reconciliation {
             .filter(|((_, own), theirs)| self.salt.fingerprint(own) != **theirs)
             .collect();
         let expected = expected(differ.len(), pieces.len());
-        let mut found = Found::default();
         self.asked = None;
         for ((slice, own), theirs) in differ {
             let few = own.count() as usize <= MOST_SCORES;
             if *theirs == Salt::EMPTY && few {
-                found.ours.extend(self.selection.scores(holdings, *slice, MOST_SCORES)?.0);
+                self.lacked.push(*slice);
             } else if let Some(pieces) = pieces_of(*slice, &own, expected) {
                 self.divide(*slice, pieces);
             } else {
                 self.list.entry(slice.width).or_default().insert(slice.index);
             }
         }
-        Ok(Ok(found))
+        Ok(Ok(Found::default()))
     }
 
     /// To be compared in 2^`pieces` pieces, or listed if it is a leaf.
