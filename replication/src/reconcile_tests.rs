@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use cas::{Algorithm, Leaf, Score};
+use cas::{Algorithm, BlockStore, Leaf, MemoryIndex, Options, PackStore, Score};
 use proptest::prelude::*;
 
 use crate::{
@@ -253,6 +253,30 @@ fn a_leaf_that_is_too_large_comes_in_portions() {
         assert_eq!(ours.leaves(Bucket::new(0x0505)).expect("leaves")[0].count(), wanted);
         assert_eq!(machine.left().is_empty(), wanted == 20_000);
     }
+}
+
+#[test]
+fn a_store_on_disk_and_a_set_in_memory_compare() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let options = Options { pack_size: 1 << 20, reserve: 0, ..Options::default() };
+    let store = PackStore::with_index(directory.path(), options, |_| Ok(Box::new(MemoryIndex::default())));
+    let store = store.expect("open");
+    let put = |n: u32| {
+        let algorithm = if n.is_multiple_of(2) { Algorithm::Sha256 } else { Algorithm::Blake3 };
+        store.put(algorithm, &n.to_be_bytes()).expect("put")
+    };
+    let ours: Vec<_> = (0..400).map(put).collect();
+    store.sync().expect("sync");
+    let theirs: ScoreSet = ours[10..].iter().copied().chain((0..7).map(score)).collect();
+    let selection = selection(2, 2);
+    let mut run = Run::default();
+    let fresh = || Reconciliation::new(Arc::clone(&selection), Salt([6; 8]));
+    run.go(&mut fresh(), &store, (&selection, &theirs), usize::MAX);
+    assert_eq!(sorted(run.found.ours), sorted(ours[..10].to_vec()));
+    assert_eq!(sorted(run.found.theirs), sorted((0..7).map(score).collect()));
+    let mut run = Run::default();
+    run.go(&mut fresh(), &theirs, (&selection, &store), usize::MAX);
+    assert_eq!((run.found.theirs.len(), run.found.ours.len()), (10, 7));
 }
 
 #[test]
