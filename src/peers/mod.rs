@@ -4,6 +4,7 @@ pub(crate) mod arguments;
 pub(crate) mod audit;
 pub(crate) mod book;
 pub(crate) mod care;
+pub(crate) mod compare;
 pub(crate) mod discover;
 pub(crate) mod fetch;
 pub(crate) mod identity;
@@ -90,6 +91,7 @@ pub(crate) struct Peers {
     pub(crate) pushes: push::Queue,
     pub(crate) repairs: repair::Repairs,
     pub(crate) fetches: fetch::Fetches,
+    selections: compare::Selections,
     pub(crate) figures: Figures,
 }
 
@@ -171,6 +173,7 @@ impl Peers {
             pushes: push::Queue::default(),
             repairs: repair::Repairs::new(repair_rate),
             fetches: fetch::Fetches::default(),
+            selections: compare::Selections::default(),
             figures: Figures::default(),
         };
         peers.follow_members();
@@ -529,7 +532,7 @@ impl Peers {
             Word::List { from, buckets } => {
                 self.answer_list(from, &buckets).map_err(failed).map(|arrived| arrived.to_bencode())
             }
-            Word::Range(_) => Err(Refusal::new(Refusal::UNKNOWN, "there is no such word")),
+            Word::Range(arguments) => self.answer_range(peer, &arguments),
             Word::Audit { score, nonce } => {
                 let block = self.store.get(&score).ok().flatten();
                 let block = block.ok_or_else(|| Refusal::new(Refusal::PROTOCOL, "that block is not here"))?;
