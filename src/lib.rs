@@ -49,5 +49,5 @@ pub fn run() -> ExitCode {
         .without_time()
         .with_target(false);
     tracing_subscriber::registry().with(lines.with_filter(Targets::new().with_targets(ours))).init();
-    report::end(command::run(&arguments))
+    report::end(&command::run(&arguments))
 }

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// How often pins are looked after.
-const EVERY: Duration = Duration::from_secs(3600);
+const EVERY: Duration = Duration::from_hours(1);
 /// How long after a change of the members, or of who is live.
 const SETTLING: Duration = Duration::from_secs(5);
 

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// How long after the start, and how often after that, everything is compared with everybody.
-const EVERY: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(3600));
+const EVERY: (Duration, Duration) = (Duration::from_mins(1), Duration::from_hours(1));
 /// Selections that are kept: they take a while to be made.
 const KEPT: usize = 256;
 

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// How often each member is greeted.
-const EVERY: Duration = Duration::from_secs(60);
+const EVERY: Duration = Duration::from_mins(1);
 /// Shortest time between two rounds.
 const PAUSE: Duration = Duration::from_millis(500);
 

@@ -30,7 +30,7 @@ const AT_ONCE: usize = 48;
 /// How often what changed is written down.
 const SAVING: Duration = Duration::from_secs(10);
 /// How long nothing is copied when there is no room.
-const NO_ROOM: Duration = Duration::from_secs(60);
+const NO_ROOM: Duration = Duration::from_mins(1);
 
 /// What is to be copied here.
 pub(crate) struct Repairs {
@@ -171,28 +171,25 @@ impl Peers {
         } else {
             self.fetch_from(&job.source, score).await
         };
-        match fetched {
-            Ok(Some(block)) => {
-                if root {
-                    let store = Arc::clone(&self.store);
-                    let kept = spawn_blocking(move || store.put_twice(score.algorithm(), &block)).await;
-                    if let Ok(Err(error)) = kept {
-                        tracing::warn!(%error, "a root has no second copy");
-                    }
-                }
-                // What could not be kept is tried again later.
-                if self.store.contains(&score).unwrap_or(false) {
-                    self.repairs.done(&score);
-                    self.figures.repaired.fetch_add(1, Ordering::Relaxed);
-                    return true;
-                }
-                lock(&self.repairs.queue).failed(&score, self.now());
-                false
-            }
-            Ok(None) | Err(_) => {
-                lock(&self.repairs.queue).failed(&score, self.now());
-                true
+        let Ok(Some(block)) = fetched else {
+            lock(&self.repairs.queue).failed(&score, self.now());
+            return true;
+        };
+        if root {
+            let store = Arc::clone(&self.store);
+            let kept = spawn_blocking(move || store.put_twice(score.algorithm(), &block)).await;
+            if let Ok(Err(error)) = kept {
+                tracing::warn!(%error, "a root has no second copy");
             }
         }
+        // What could not be kept is tried again later.
+        let kept = self.store.contains(&score).unwrap_or(false);
+        if kept {
+            self.repairs.done(&score);
+            self.figures.repaired.fetch_add(1, Ordering::Relaxed);
+        } else {
+            lock(&self.repairs.queue).failed(&score, self.now());
+        }
+        kept
     }
 }

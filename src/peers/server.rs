@@ -97,7 +97,7 @@ async fn connection(
         .max_frame_size(FRAME)
         .max_concurrent_streams(at_once)
         .max_header_list_size(16 << 10)
-        .keep_alive_interval(Duration::from_secs(300))
+        .keep_alive_interval(Duration::from_mins(5))
         .keep_alive_timeout(Duration::from_secs(20));
     let serving = http.serve_connection(TokioIo::new(tls), service);
     tokio::pin!(serving);

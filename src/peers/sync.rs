@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// How often every peer is asked, if nothing gives reason to before.
-const EVERY: Duration = Duration::from_secs(600);
+const EVERY: Duration = Duration::from_mins(10);
 /// Shortest time between two rounds.
 const PAUSE: Duration = Duration::from_secs(1);
 
