@@ -36,7 +36,7 @@ pub(crate) async fn run(peers: Arc<Peers>, mut stop: Stop) {
         }
         wait = EVERY.1;
         for peer in peers.others() {
-            if !peers.is_reachable(&peer) || peers.is_banned(&peer) {
+            if !peers.is_askable(&peer) {
                 continue;
             }
             let compared = tokio::select! {

@@ -33,7 +33,7 @@ use std::{
 use cas::{BlockStore as _, PackStore, Score};
 use replication::{
     Allowance, Allowances, Arrived, AuditSchedule, Bits, Bucket, Challenge, Lie, Liveness, Patience, PeerId, PeerKey,
-    PeerStatus, Placement, Quota, Rate, Refusal, Rumour, Standing, Word,
+    PeerStatus, Placement, Quota, Rate, Reason, Refusal, Rumour, Standing, Word,
 };
 use tokio::sync::Notify;
 
@@ -80,6 +80,7 @@ pub(crate) struct Peers {
     states: Mutex<HashMap<PeerId, State>>,
     liveness: Mutex<Liveness>,
     quota: Mutex<Quota>,
+    pub(crate) connections: server::Connections,
     pub(crate) audits: Mutex<AuditSchedule>,
     started: Instant,
     /// Wakes who greets peers.
@@ -154,6 +155,7 @@ impl Peers {
             members: Mutex::new(members),
             liveness: Mutex::new(liveness),
             quota: Mutex::new(quota),
+            connections: server::Connections::default(),
             audits: Mutex::default(),
             book: Mutex::new(Book::read(home)?),
             identity,
@@ -337,6 +339,17 @@ impl Peers {
         self.capacity.map_or(u64::MAX >> 1, |capacity| capacity.saturating_sub(used))
     }
 
+    /// Whether a block fits without anything being evicted for it.
+    pub(crate) fn has_room(&self) -> bool {
+        self.free() > 1 << 20
+    }
+
+    /// Whether it is worth to ask a peer something now: it is not banned, was heard, and does not leave us waiting.
+    pub(crate) fn is_askable(&self, peer: &PeerId) -> bool {
+        let silent = matches!(self.state(peer).standing.reason(self.now()), Some(Reason::Silent { .. }));
+        self.is_reachable(peer) && !self.is_banned(peer) && !silent
+    }
+
     /// The link to a peer, which is made when there is none.
     pub(crate) async fn link(&self, peer: &PeerId) -> Result<Link, LinkError> {
         let line = Arc::clone(lock(&self.links).entry(*peer).or_default());
@@ -464,7 +477,7 @@ impl Peers {
         let news = self.state(peer).status.is_none_or(|old| old.last != status.last || old.epoch != status.epoch);
         self.with_state(peer, |state| {
             state.full = status.free < 1 << 20;
-            state.status = Some(status);
+            state.status = Some(PeerStatus { rumours: Vec::new(), ..status });
         });
         self.heard(peer);
         if member && news {
@@ -494,8 +507,12 @@ impl Peers {
         counted.map_err(|refusal| Refusal::new(Refusal::BUSY, refusal.to_string()))
     }
 
-    /// Counts bytes that are to be stored for a peer.
+    /// Counts bytes that are to be stored for a peer. Nothing that is here makes room for them: what a peer pushes must
+    /// not drop what another one trusts us to keep.
     pub(crate) fn store_for(&self, peer: &PeerId, bytes: usize) -> Result<(), Refusal> {
+        if !self.has_room() {
+            return Err(Refusal::new(Refusal::FULL, "there is no room"));
+        }
         let counted = lock(&self.quota).store(peer, bytes as u64);
         counted.map_err(|refusal| Refusal::new(Refusal::FULL, refusal.to_string()))?;
         self.with_state(peer, |state| state.pushed += bytes as u64);

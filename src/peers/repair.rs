@@ -163,6 +163,10 @@ impl Peers {
     async fn copy(self: &Arc<Self>, job: Job) -> bool {
         let score = job.score;
         let root = lock(&self.repairs.roots).contains(&score);
+        if !self.has_room() {
+            lock(&self.repairs.queue).failed(&score, self.now());
+            return false;
+        }
         let here = self.store.contains(&score).unwrap_or(false);
         let fetched = if here {
             let store = Arc::clone(&self.store);

@@ -42,7 +42,7 @@ pub(crate) async fn run(peers: Arc<Peers>, mut stop: Stop) {
             all = Some(Instant::now());
         }
         for peer in peers.others() {
-            if !peers.is_reachable(&peer) || peers.is_banned(&peer) {
+            if !peers.is_askable(&peer) {
                 continue;
             }
             let looked = tokio::select! {
