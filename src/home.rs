@@ -155,9 +155,14 @@ impl Home {
         self.urls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What collection must keep.
+    /// What collection must keep when room is needed.
     pub(crate) fn pins(&self) -> Pins {
         Pins::new(Arc::downgrade(&self.store), Arc::clone(&self.urls))
+    }
+
+    /// What it must keep else: what is held for the pool, too.
+    pub(crate) fn pins_and_held(&self) -> Result<Pins, Failure> {
+        Ok(if self.has_pool() { self.pins().and_held_for(self.peers()?) } else { self.pins() })
     }
 
     pub(crate) fn record(&self, operation: Operation, url: &OffUrl) -> Result<(), Failure> {

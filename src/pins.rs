@@ -2,23 +2,32 @@
 
 use std::{
     error::Error as StdError,
+    ops::ControlFlow,
     sync::{Arc, Mutex, PoisonError, Weak},
 };
 
-use cas::{PackStore, Reachable, Score};
+use cas::{BlockStore as _, PackStore, Reachable, Score};
+use replication::Bucket;
 
-use crate::{failure::Failure, url_database::UrlDatabase};
+use crate::{failure::Failure, peers::Peers, url_database::UrlDatabase};
 
 /// Follows the pinned URLs of the database through the store.
 pub(crate) struct Pins {
     /// Weak, because the store itself keeps one of these.
     store: Weak<PackStore>,
     urls: Arc<Mutex<UrlDatabase>>,
+    /// The pool, when what is held for it is needed too.
+    held_for: Option<Arc<Peers>>,
 }
 
 impl Pins {
     pub(crate) fn new(store: Weak<PackStore>, urls: Arc<Mutex<UrlDatabase>>) -> Self {
-        Self { store, urls }
+        Self { store, urls, held_for: None }
+    }
+
+    /// And what this peer holds for its pool.
+    pub(crate) fn and_held_for(self, peers: Arc<Peers>) -> Self {
+        Self { held_for: Some(peers), ..self }
     }
 }
 
@@ -35,6 +44,15 @@ impl Reachable for Pins {
             offs::list(store.as_ref(), &listed.url.reference, keep).map_err(|source| {
                 let url = listed.url.to_string();
                 Failure::Pin { url, source: Box::new(source.into()) }
+            })?;
+        }
+        if let Some(peers) = &self.held_for {
+            let holds = peers.held_buckets();
+            store.scores(&mut |score| {
+                if holds[usize::from(Bucket::of(&score).number())] {
+                    keep(&score);
+                }
+                ControlFlow::Continue(())
             })?;
         }
         Ok(())

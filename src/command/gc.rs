@@ -17,7 +17,12 @@ fn forget_dropped(home: &Home) -> Result<(), Failure> {
 }
 
 fn collect(home: &Home, goal: Goal) -> Result<GcReport, Failure> {
-    home.store.collect(&home.pins(), goal).map_err(|error| match error {
+    let needed = match goal {
+        Goal::Unreachable => home.pins_and_held()?,
+        // Room was asked for, so what others trust us to keep may go, too: the least used first.
+        Goal::AtMost(_) => home.pins(),
+    };
+    home.store.collect(&needed, goal).map_err(|error| match error {
         // What we said ourselves comes back inside the store's error: say it once.
         cas::Error::Reachable(source) => match source.downcast::<Failure>() {
             Ok(failure) => *failure,

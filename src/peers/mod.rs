@@ -7,6 +7,8 @@ pub(crate) mod care;
 pub(crate) mod compare;
 pub(crate) mod discover;
 pub(crate) mod fetch;
+#[cfg(test)]
+mod hostile_tests;
 pub(crate) mod identity;
 pub(crate) mod link;
 pub(crate) mod meet;
@@ -344,6 +346,12 @@ impl Peers {
         live.push(self.id());
         live.sort_unstable();
         live
+    }
+
+    /// For each bucket, whether this peer holds it, or would if it is of roots.
+    pub(crate) fn held_buckets(&self) -> Vec<bool> {
+        let (placement, id) = (self.placement(), self.id());
+        Bucket::all().map(|bucket| placement.root_holders(bucket).contains(&id)).collect()
     }
 
     pub(crate) fn placement(&self) -> Placement {

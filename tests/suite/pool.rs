@@ -128,6 +128,10 @@ fn a_household_keeps_what_one_member_put() {
     let counted: Value = serde_json::from_slice(&counted.out).expect("JSON");
     assert_eq!(counted["copies"], 2);
     peers[1].world.run(&["peers", "audit"]).expect(0);
+    // What is held for others is not garbage.
+    peers[1].world.run(&["gc"]).expect(0);
+    let counted = peers[2].world.run(&["replicate", &url, "--count", "--json"]).expect(0);
+    assert!(counted.text().contains("\"copies\":2"), "{}", counted.text());
     // Two of three are gone for good.
     peers[0].kill();
     peers[1].kill();
