@@ -29,7 +29,7 @@ use crate::{
 
 /// A home that this process owns, or the daemon that owns it.
 pub(crate) enum Entered {
-    Home(Home),
+    Home(Box<Home>),
     Daemon(PathBuf, UnixStream),
 }
 
@@ -101,7 +101,7 @@ impl Home {
                 Some(stream) => Ok(Entered::Daemon(path, stream)),
                 None => Err(cas::Error::InUse { path: store, owner }.into()),
             },
-            opened => opened.map(Entered::Home),
+            opened => opened.map(|home| Entered::Home(Box::new(home))),
         }
     }
 

@@ -27,6 +27,7 @@ mod url_database;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use tracing_subscriber::{Layer as _, filter::Targets, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
 use crate::arguments::Arguments;
 
@@ -38,14 +39,15 @@ pub fn run() -> ExitCode {
         1 => tracing::Level::INFO,
         _ => tracing::Level::DEBUG,
     };
-    tracing_subscriber::fmt()
-        .with_max_level(level)
+    // Ours only: what HTTP/2 and TLS have to say about each frame helps nobody.
+    let ours = ["offsystem", "cas", "krpc", "offs", "replication"].map(|crate_name| (crate_name, level));
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         // Else a standard error that is full or closed ends the program.
         .log_internal_errors(false)
         .with_ansi(false)
         .without_time()
-        .with_target(false)
-        .init();
-    report::end(command::run(&arguments))
+        .with_target(false);
+    tracing_subscriber::registry().with(lines.with_filter(Targets::new().with_targets(ours))).init();
+    report::end(&command::run(&arguments))
 }

@@ -10,8 +10,8 @@ const DAMAGE: u8 = 3;
 const NOT_FOUND: u8 = 4;
 
 /// Says how a command ended.
-pub(crate) fn end(result: Result<(), Failure>) -> ExitCode {
-    ExitCode::from(told(&result))
+pub(crate) fn end(result: &Result<(), Failure>) -> ExitCode {
+    ExitCode::from(told(result))
 }
 
 /// Says what went wrong, and gives the exit code.

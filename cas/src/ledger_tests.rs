@@ -13,8 +13,7 @@ use proptest::prelude::*;
 
 use crate::{
     Algorithm, Arrivals, BlockStore, Change, Fingerprint, Goal, Index, Leaf, MemoryIndex, Options, PackStore,
-    Reachable, Score,
-    place::{Place, Tag},
+    Reachable, Score, place::Tag,
 };
 
 struct Home {
@@ -141,7 +140,9 @@ fn take(home: &mut Home, mut store: PackStore, step: &Step) -> PackStore {
         Step::Remove(n) => drop(store.remove(&score(n)).expect("remove")),
         Step::Quarantine(n) => {
             let place = store.shared.lookup(Tag::Block, &score(n)).expect("lookup");
-            place.into_iter().for_each(|place: Place| store.shared.quarantine(&score(n), &place).expect("quarantine"));
+            if let Some(place) = place {
+                store.shared.quarantine(&score(n), &place).expect("quarantine");
+            }
         }
         Step::Collect(n) => {
             store.collect(&Pins((0..n).map(score).collect()), Goal::Unreachable).expect("collect");

@@ -7,9 +7,11 @@
 //!
 //! Times are [`std::time::Duration`]s since a start that the caller chose, the same one in every call.
 
+mod answer;
 mod audit;
 mod entry;
 mod envelope;
+mod holdings;
 mod invitation;
 mod liveness;
 mod membership;
@@ -21,16 +23,25 @@ mod peer_key;
 mod placement;
 mod pool_id;
 mod quota;
+mod range;
 mod read_plan;
+mod reconcile;
+#[cfg(test)]
+mod reconcile_tests;
 mod repair_queue;
+mod salt;
+mod selection;
 mod standing;
 mod state;
 mod token_bucket;
+mod varint;
 mod word;
 
+pub use answer::answer;
 pub use audit::{AuditSchedule, Challenge, Proof};
 pub use entry::{Action, Entry, EntryError, EntryId, MAX_ENTRY, MAX_NAME, MAX_PARENTS};
 pub use envelope::{Envelope, MOST_MESSAGE, NotAMessage, Refusal};
+pub use holdings::{Holdings, Leaves, ScoreSet};
 pub use invitation::{Invitation, InvitationError};
 pub use liveness::{Liveness, Patience};
 pub use membership::{MOST_ENTRIES, MOST_LOG_BYTES, Membership, MembershipError};
@@ -39,8 +50,12 @@ pub use peer_key::PeerKey;
 pub use placement::{Bucket, Placement};
 pub use pool_id::PoolId;
 pub use quota::{Allowance, Allowances, Quota, Refusal as QuotaRefusal};
+pub use range::{Ask, MOST_RANGE, NotARange, RangeQuery, RangeReply};
 pub use read_plan::{Candidate, NotFound, ReadPlan, ReadStep};
+pub use reconcile::{Found, Reconciliation, ReplyError, Step};
 pub use repair_queue::{Change, Job, NotAnEntry, RepairQueue, RepairSettings};
+pub use salt::{Salt, Short};
+pub use selection::{Selection, Slice, View};
 pub use standing::{Deeds, Lie, Reason, Standing};
 pub use state::State;
 pub use token_bucket::{Rate, TokenBucket};

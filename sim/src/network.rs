@@ -1,8 +1,7 @@
 //! Machines with addresses, and packets between them.
 
 use std::{
-    cmp::{Ordering, Reverse},
-    collections::{BTreeSet, BinaryHeap, HashMap},
+    collections::{BTreeSet, HashMap},
     net::SocketAddr,
     time::Duration,
 };
@@ -10,7 +9,7 @@ use std::{
 use krpc::{Event, Family, Node, NodeId, Poll, Settings, Task, TaskId};
 use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
 
-use crate::{Adversary, Link};
+use crate::{Adversary, Link, agenda::Agenda};
 
 /// Whoever is at an address.
 pub struct Machine {
@@ -42,33 +41,6 @@ enum What {
     Wake(usize),
 }
 
-/// What happens when; of things at one moment the one that was scheduled first.
-struct Scheduled {
-    at: Duration,
-    number: u64,
-    what: What,
-}
-
-impl Ord for Scheduled {
-    fn cmp(&self, other: &Self) -> Ordering {
-        (self.at, self.number).cmp(&(other.at, other.number))
-    }
-}
-
-impl PartialOrd for Scheduled {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Scheduled {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
-
-impl Eq for Scheduled {}
-
 /// A network and its time.
 pub struct Network {
     pub(crate) now: Duration,
@@ -76,8 +48,7 @@ pub struct Network {
     pub(crate) dice: SmallRng,
     pub(crate) machines: Vec<Machine>,
     addresses: HashMap<SocketAddr, usize>,
-    queue: BinaryHeap<Reverse<Scheduled>>,
-    next: u64,
+    agenda: Agenda<What>,
     events: Vec<(usize, Event)>,
     divided: bool,
     /// Packets sent so far.
@@ -95,8 +66,7 @@ impl Network {
             dice: SmallRng::seed_from_u64(seed),
             machines: Vec::new(),
             addresses: HashMap::new(),
-            queue: BinaryHeap::new(),
-            next: 0,
+            agenda: Agenda::new(),
             events: Vec::new(),
             divided: false,
             packets: 0,
@@ -216,8 +186,7 @@ impl Network {
 
     /// Lets time go on.
     pub fn run_until(&mut self, end: Duration) {
-        while self.queue.peek().is_some_and(|Reverse(next)| next.at <= end) {
-            let Some(Reverse(Scheduled { at, what, .. })) = self.queue.pop() else { break };
+        while let Some((at, what)) = self.agenda.pop_until(end) {
             self.now = at;
             match what {
                 What::Packet { from, to, packet } => self.deliver(from, to, &packet),
@@ -232,15 +201,10 @@ impl Network {
         self.now = end;
     }
 
-    fn schedule(&mut self, at: Duration, what: What) {
-        self.queue.push(Reverse(Scheduled { at, number: self.next, what }));
-        self.next += 1;
-    }
-
     fn wake_at(&mut self, index: usize, at: Duration) {
         if at < self.machines[index].wake {
             self.machines[index].wake = at;
-            self.schedule(at, What::Wake(index));
+            self.agenda.push(at, What::Wake(index));
         }
     }
 
@@ -289,7 +253,7 @@ impl Network {
         let (from, part) = (machine.address, machine.part);
         let cut = self.divided && self.addresses.get(&to).is_some_and(|other| self.machines[*other].part != part);
         if let Some(delay) = self.link.next(&mut self.dice).filter(|_| !cut) {
-            self.schedule(now + delay, What::Packet { from, to, packet });
+            self.agenda.push(now + delay, What::Packet { from, to, packet });
         }
     }
 }

@@ -58,7 +58,7 @@ pub(crate) fn to_json(peers: &Peers, peer: &PeerId) -> Value {
         "member": peers.is_member(peer),
         "reachable": peers.is_reachable(peer),
         "trouble": ban.or_else(|| state.standing.reason(now).map(|reason| reason.to_string())),
-        "heard": state.heard.map(|at| (now - at).as_secs()),
+        "heard": state.heard.map(|at| now.saturating_sub(at).as_secs()),
         "addresses": addresses,
         "version": status.version,
         "blocks": status.blocks,

@@ -86,7 +86,7 @@ pub(crate) fn after_put_there(home: &Path, url: &OffUrl, put: &Put) -> (Option<u
         let mut said = String::new();
         let quiet = put.replicas.is_none();
         let ended = remote_command::run_line(&mut stream, &line, quiet, &mut |text| {
-            said = text.to_owned();
+            text.clone_into(&mut said);
             Ok(())
         });
         let copies = serde_json::from_str::<serde_json::Value>(&said).ok().and_then(|said| said["copies"].as_u64());
@@ -106,8 +106,8 @@ fn to_json(spread: &Spread) -> serde_json::Value {
         "blocks": spread.blocks,
         "copies": spread.copies,
         "short": spread.short,
-        "at": serde_json::Map::from_iter(at),
-        "failed": serde_json::Map::from_iter(failed),
+        "at": at.collect::<serde_json::Map<_, _>>(),
+        "failed": failed.collect::<serde_json::Map<_, _>>(),
     })
 }
 

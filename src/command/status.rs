@@ -53,7 +53,7 @@ fn to_json(home: &Home, engine: &Peers, services: &[(&'static str, crate::daemon
         "pool": pool,
         "replicas": engine.settings.replicas,
         "live": engine.live().len(),
-        "services": serde_json::Map::from_iter(services),
+        "services": services.collect::<serde_json::Map<_, _>>(),
         "peers": known,
         "blocks": store.records,
         "bytes": store.bytes,

@@ -102,7 +102,9 @@ pub(crate) fn write(stream: &mut impl Write, kind: Kind, parts: &[&[u8]]) -> io:
     head.extend_from_slice(&length.to_be_bytes());
     head.push(kind as u8);
     if length < 4096 {
-        parts.iter().for_each(|part| head.extend_from_slice(part));
+        for part in parts {
+            head.extend_from_slice(part);
+        }
         return stream.write_all(&head);
     }
     stream.write_all(&head)?;

@@ -128,6 +128,7 @@ pub(crate) async fn run(home: Arc<Home>, listener: TcpListener, stop: &Stop) -> 
     service!("sync", peers::sync::run);
     service!("repair", peers::repair::run);
     service!("audit", peers::audit::run);
+    service!("compare", peers::compare::run);
     children.extend(peers::discover::services(&home, &peers));
     let ended = supervisor::run(&services, children, stop).await;
     if let Err(error) = remote_store::with_socket_path(home.path(), |path| std::fs::remove_file(path)) {

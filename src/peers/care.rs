@@ -18,7 +18,9 @@ use crate::{
 };
 
 /// How often pins are looked after.
-const EVERY: Duration = Duration::from_secs(3600);
+const EVERY: Duration = Duration::from_hours(1);
+/// How often while some have too few copies, unless peers are given up sooner.
+const SOON: Duration = Duration::from_mins(2);
 /// How long after a change of the members, or of who is live.
 const SETTLING: Duration = Duration::from_secs(5);
 
@@ -35,7 +37,10 @@ pub(crate) async fn run(peers: Arc<Peers>, pinned: Pinned, mut stop: Stop) {
             () = tokio::time::sleep(SETTLING) => {}
         }
         let now_live = peers.live();
-        let due = looked.is_none_or(|at| at.elapsed() > EVERY) || now_live != live;
+        // What is endangered is looked at again soon.
+        let endangered = peers.figures.endangered.load(Ordering::Relaxed) > 0;
+        let every = if endangered { SOON.min(peers.settings.patience.grace) } else { EVERY };
+        let due = looked.is_none_or(|at| at.elapsed() > every) || now_live != live;
         if !due || now_live.len() < 2 {
             continue;
         }

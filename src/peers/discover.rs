@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// How often addresses in the settings are looked at.
-const EVERY: Duration = Duration::from_secs(60);
+const EVERY: Duration = Duration::from_mins(1);
 /// The type of service by which peers find each other in a local network (RFC 6763).
 const MDNS: &str = "_offs._tcp.local.";
 
@@ -88,15 +88,15 @@ pub(crate) async fn try_all(peers: &Arc<Peers>, addresses: &[SocketAddr]) {
 async fn lan(peers: Arc<Peers>, mut stop: Stop) -> Result<(), Failure> {
     while !stop.is_asked() {
         let pool = peers.pool().as_ref().map(Pool::rendezvous);
-        match pool.zip(peers.port()) {
-            Some((pool, port)) => lan_of(&peers, &pool, port, &mut stop)
-                .await
-                .map_err(|error| Failure::Socket(std::io::Error::other(error)))?,
+        if let Some((pool, port)) = pool.zip(peers.port()) {
+            let ended = lan_of(&peers, &pool, port, &mut stop).await;
+            ended.map_err(|error| Failure::Socket(std::io::Error::other(error)))?;
+        } else {
             // There is nobody to find.
-            None => tokio::select! {
+            tokio::select! {
                 () = stop.asked() => {}
                 () = peers.pool_changed.notified() => {}
-            },
+            }
         }
     }
     Ok(())

@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use cas::{BlockStore as _, Score};
-use replication::{Bucket, Candidate, NotFound, PeerId, ReadPlan, ReadStep, Reason};
+use replication::{Bucket, Candidate, NotFound, PeerId, ReadPlan, ReadStep};
 use tokio::{
     sync::{OnceCell, Semaphore},
     task::{JoinSet, spawn_blocking},
@@ -42,15 +42,14 @@ impl Default for Fetches {
 impl Peers {
     /// Who may have a block.
     fn candidates(&self, score: &Score) -> Vec<Candidate> {
-        let (placement, now) = (self.placement(), self.now());
+        let placement = self.placement();
         let mut ranked = placement.ranked(Bucket::of(score));
         // Who has been silent for long may be back, and is asked last.
         ranked.extend(self.others().into_iter().filter(|peer| !placement.peers().contains(peer)));
         let askable = ranked.into_iter().enumerate().filter(|(_, peer)| *peer != self.id() && !self.is_banned(peer));
         let candidate = |(rank, peer): (usize, PeerId)| {
             let standing = self.state(&peer).standing;
-            let silent = matches!(standing.reason(now), Some(Reason::Silent { .. }));
-            let connected = self.is_reachable(&peer) && !silent;
+            let connected = self.is_askable(&peer);
             let holder = rank < placement.replicas();
             // What differs by less is the same, so that the load follows the ranks.
             let usual = Duration::from_millis(20) * u32::try_from(standing.expected().as_millis() / 20).unwrap_or(500);

@@ -82,7 +82,7 @@ impl Link {
             .initial_connection_window_size(WINDOWS.1)
             .max_frame_size(FRAME)
             .max_header_list_size(16 << 10)
-            .keep_alive_interval(Duration::from_secs(300))
+            .keep_alive_interval(Duration::from_mins(5))
             .keep_alive_timeout(Duration::from_secs(20))
             .keep_alive_while_idle(true)
             .handshake(TokioIo::new(tls))

@@ -15,19 +15,20 @@ use crate::{
     },
 };
 
-/// How often each member is greeted.
-const EVERY: Duration = Duration::from_secs(60);
+/// How often each member is greeted, unless it would be given up before.
+const EVERY: Duration = Duration::from_mins(1);
 /// Shortest time between two rounds.
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// Greets the members, again and again, until it is told to stop.
 pub(crate) async fn run(peers: Arc<Peers>, mut stop: Stop) {
+    let every = EVERY.min(peers.settings.patience.grace / 3);
     loop {
         peers.greet_all().await;
         peers.save_book();
         tokio::select! {
             () = stop.asked() => return,
-            () = tokio::time::sleep(EVERY) => {}
+            () = tokio::time::sleep(every) => {}
             () = async { tokio::time::sleep(PAUSE).await; peers.greet.notified().await } => {}
         }
     }
@@ -61,8 +62,9 @@ impl Peers {
 
     /// Tells a peer how we are, and takes how it is; then the membership logs are made the same.
     pub(crate) async fn exchange(self: &Arc<Self>, link: &Link) -> Result<(), LinkError> {
-        let status = self.status_for(&link.peer);
+        let (status, began) = (self.status_for(&link.peer), self.now());
         let results = link.say(&Word::Status(Box::new(status))).await?;
+        self.came(&link.peer, 0, self.now().saturating_sub(began));
         let status = PeerStatus::from_bencode(&results).ok_or(LinkError::Wrong { what: "a status that is none" })?;
         let (own, heads) = {
             let pool = self.pool();

@@ -4,6 +4,7 @@ pub(crate) mod arguments;
 pub(crate) mod audit;
 pub(crate) mod book;
 pub(crate) mod care;
+pub(crate) mod compare;
 pub(crate) mod discover;
 pub(crate) mod fetch;
 pub(crate) mod identity;
@@ -32,7 +33,7 @@ use std::{
 use cas::{BlockStore as _, PackStore, Score};
 use replication::{
     Allowance, Allowances, Arrived, AuditSchedule, Bits, Bucket, Challenge, Lie, Liveness, Patience, PeerId, PeerKey,
-    PeerStatus, Placement, Quota, Rate, Refusal, Rumour, Standing, Word,
+    PeerStatus, Placement, Quota, Rate, Reason, Refusal, Rumour, Standing, Word,
 };
 use tokio::sync::Notify;
 
@@ -79,6 +80,7 @@ pub(crate) struct Peers {
     states: Mutex<HashMap<PeerId, State>>,
     liveness: Mutex<Liveness>,
     quota: Mutex<Quota>,
+    pub(crate) connections: server::Connections,
     pub(crate) audits: Mutex<AuditSchedule>,
     started: Instant,
     /// Wakes who greets peers.
@@ -90,6 +92,7 @@ pub(crate) struct Peers {
     pub(crate) pushes: push::Queue,
     pub(crate) repairs: repair::Repairs,
     pub(crate) fetches: fetch::Fetches,
+    selections: compare::Selections,
     pub(crate) figures: Figures,
 }
 
@@ -152,6 +155,7 @@ impl Peers {
             members: Mutex::new(members),
             liveness: Mutex::new(liveness),
             quota: Mutex::new(quota),
+            connections: server::Connections::default(),
             audits: Mutex::default(),
             book: Mutex::new(Book::read(home)?),
             identity,
@@ -171,6 +175,7 @@ impl Peers {
             pushes: push::Queue::default(),
             repairs: repair::Repairs::new(repair_rate),
             fetches: fetch::Fetches::default(),
+            selections: compare::Selections::default(),
             figures: Figures::default(),
         };
         peers.follow_members();
@@ -334,6 +339,17 @@ impl Peers {
         self.capacity.map_or(u64::MAX >> 1, |capacity| capacity.saturating_sub(used))
     }
 
+    /// Whether a block fits without anything being evicted for it.
+    pub(crate) fn has_room(&self) -> bool {
+        self.free() > 1 << 20
+    }
+
+    /// Whether it is worth to ask a peer something now: it is not banned, was heard, and does not leave us waiting.
+    pub(crate) fn is_askable(&self, peer: &PeerId) -> bool {
+        let silent = matches!(self.state(peer).standing.reason(self.now()), Some(Reason::Silent { .. }));
+        self.is_reachable(peer) && !self.is_banned(peer) && !silent
+    }
+
     /// The link to a peer, which is made when there is none.
     pub(crate) async fn link(&self, peer: &PeerId) -> Result<Link, LinkError> {
         let line = Arc::clone(lock(&self.links).entry(*peer).or_default());
@@ -461,7 +477,7 @@ impl Peers {
         let news = self.state(peer).status.is_none_or(|old| old.last != status.last || old.epoch != status.epoch);
         self.with_state(peer, |state| {
             state.full = status.free < 1 << 20;
-            state.status = Some(status);
+            state.status = Some(PeerStatus { rumours: Vec::new(), ..status });
         });
         self.heard(peer);
         if member && news {
@@ -491,8 +507,12 @@ impl Peers {
         counted.map_err(|refusal| Refusal::new(Refusal::BUSY, refusal.to_string()))
     }
 
-    /// Counts bytes that are to be stored for a peer.
+    /// Counts bytes that are to be stored for a peer. Nothing that is here makes room for them: what a peer pushes must
+    /// not drop what another one trusts us to keep.
     pub(crate) fn store_for(&self, peer: &PeerId, bytes: usize) -> Result<(), Refusal> {
+        if !self.has_room() {
+            return Err(Refusal::new(Refusal::FULL, "there is no room"));
+        }
         let counted = lock(&self.quota).store(peer, bytes as u64);
         counted.map_err(|refusal| Refusal::new(Refusal::FULL, refusal.to_string()))?;
         self.with_state(peer, |state| state.pushed += bytes as u64);
@@ -529,7 +549,7 @@ impl Peers {
             Word::List { from, buckets } => {
                 self.answer_list(from, &buckets).map_err(failed).map(|arrived| arrived.to_bencode())
             }
-            Word::Range(_) => Err(Refusal::new(Refusal::UNKNOWN, "there is no such word")),
+            Word::Range(arguments) => self.answer_range(peer, &arguments),
             Word::Audit { score, nonce } => {
                 let block = self.store.get(&score).ok().flatten();
                 let block = block.ok_or_else(|| Refusal::new(Refusal::PROTOCOL, "that block is not here"))?;

@@ -94,7 +94,7 @@ pub(crate) async fn run(peers: Arc<Peers>, mut stop: Stop) {
             for (score, root) in batch {
                 let bucket = Bucket::of(&score);
                 let holders = if root { placement.root_holders(bucket) } else { placement.holders(bucket) };
-                for peer in holders.into_iter().filter(|peer| *peer != peers.id() && peers.is_reachable(peer)) {
+                for peer in holders.into_iter().filter(|peer| *peer != peers.id() && peers.is_askable(peer)) {
                     targets.entry(peer).or_default().push((score, root));
                 }
             }

@@ -23,12 +23,14 @@ use crate::{
 const QUEUED: &[u8] = b"repair/";
 const ROOTS: &[u8] = b"repair root/";
 
+/// How long a block waits: whoever put it is most likely pushing it.
+const GRACE: Duration = Duration::from_secs(5);
 /// Copies at once, of all peers together.
 const AT_ONCE: usize = 48;
 /// How often what changed is written down.
 const SAVING: Duration = Duration::from_secs(10);
 /// How long nothing is copied when there is no room.
-const NO_ROOM: Duration = Duration::from_secs(60);
+const NO_ROOM: Duration = Duration::from_mins(1);
 
 /// What is to be copied here.
 pub(crate) struct Repairs {
@@ -43,7 +45,7 @@ impl Repairs {
     /// An empty queue that copies so many bytes a second.
     pub(crate) fn new(per_second: u64) -> Self {
         let rate = Rate { per_second, burst: per_second };
-        let queue = RepairQueue::new(RepairSettings { rate, ..RepairSettings::default() });
+        let queue = RepairQueue::new(RepairSettings { rate, grace: GRACE, ..RepairSettings::default() });
         Self { queue: Mutex::new(queue), roots: Mutex::default(), new_roots: Mutex::default(), wake: Notify::new() }
     }
 
@@ -65,8 +67,12 @@ impl Repairs {
         (queue.len(), queue.endangered())
     }
 
-    /// Writes down what changed.
+    /// Writes down what changed, once what was copied is on stable storage.
     pub(crate) fn save(&self, peers: &Peers) {
+        if let Err(error) = peers.store.sync() {
+            tracing::warn!(%error, "what was copied is not on stable storage");
+            return;
+        }
         let changes = lock(&self.queue).take_changes();
         let mut notes = Vec::with_capacity(changes.len());
         for (score, value) in changes {
@@ -118,17 +124,22 @@ impl Repairs {
 pub(crate) async fn run(peers: Arc<Peers>, mut stop: Stop) {
     peers.repairs.restore(&peers);
     let mut under_way = JoinSet::new();
-    let mut saved = peers.now();
+    let (mut saved, mut unsaved) = (peers.now(), false);
     loop {
         while under_way.len() < AT_ONCE {
             let Some(job) = lock(&peers.repairs.queue).next(peers.now()) else { break };
             let peers = Arc::clone(&peers);
             under_way.spawn(async move { peers.copy(job).await });
         }
-        if peers.now() > saved + SAVING {
-            peers.repairs.save(&peers);
-            saved = peers.now();
+        let idle = under_way.is_empty() && unsaved;
+        if idle || peers.now() > saved + SAVING {
+            let for_thread = Arc::clone(&peers);
+            if let Err(error) = spawn_blocking(move || for_thread.repairs.save(&for_thread)).await {
+                tracing::warn!(%error, "the queue of repairs is not kept");
+            }
+            (saved, unsaved) = (peers.now(), false);
         }
+        unsaved |= !under_way.is_empty();
         let wakes = lock(&peers.repairs.queue).wakes().map(|at| at.saturating_sub(peers.now()));
         let pause = wakes.unwrap_or(SAVING).clamp(Duration::from_millis(20), SAVING);
         let room = tokio::select! {
@@ -152,6 +163,10 @@ impl Peers {
     async fn copy(self: &Arc<Self>, job: Job) -> bool {
         let score = job.score;
         let root = lock(&self.repairs.roots).contains(&score);
+        if !self.has_room() {
+            lock(&self.repairs.queue).failed(&score, self.now());
+            return false;
+        }
         let here = self.store.contains(&score).unwrap_or(false);
         let fetched = if here {
             let store = Arc::clone(&self.store);
@@ -160,28 +175,25 @@ impl Peers {
         } else {
             self.fetch_from(&job.source, score).await
         };
-        match fetched {
-            Ok(Some(block)) => {
-                if root {
-                    let store = Arc::clone(&self.store);
-                    let kept = spawn_blocking(move || store.put_twice(score.algorithm(), &block)).await;
-                    if let Ok(Err(error)) = kept {
-                        tracing::warn!(%error, "a root has no second copy");
-                    }
-                }
-                // What could not be kept is tried again later.
-                if self.store.contains(&score).unwrap_or(false) {
-                    self.repairs.done(&score);
-                    self.figures.repaired.fetch_add(1, Ordering::Relaxed);
-                    return true;
-                }
-                lock(&self.repairs.queue).failed(&score, self.now());
-                false
-            }
-            Ok(None) | Err(_) => {
-                lock(&self.repairs.queue).failed(&score, self.now());
-                true
+        let Ok(Some(block)) = fetched else {
+            lock(&self.repairs.queue).failed(&score, self.now());
+            return true;
+        };
+        if root {
+            let store = Arc::clone(&self.store);
+            let kept = spawn_blocking(move || store.put_twice(score.algorithm(), &block)).await;
+            if let Ok(Err(error)) = kept {
+                tracing::warn!(%error, "a root has no second copy");
             }
         }
+        // What could not be kept is tried again later.
+        let kept = self.store.contains(&score).unwrap_or(false);
+        if kept {
+            self.repairs.done(&score);
+            self.figures.repaired.fetch_add(1, Ordering::Relaxed);
+        } else {
+            lock(&self.repairs.queue).failed(&score, self.now());
+        }
+        kept
     }
 }

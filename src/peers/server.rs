@@ -1,6 +1,12 @@
 //! Answering peers: words, and blocks as raw bodies.
 
-use std::{convert::Infallible, io, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    io,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use cas::{BlockStore as _, Error as StoreError, MAX_BLOCK, Score};
@@ -22,17 +28,62 @@ use crate::{
         Peers,
         identity::peer_of,
         link::{AT_ONCE, FRAME, WINDOWS},
+        lock,
     },
 };
 
-/// Connections at once.
+/// Connections at once, of one peer, and of all who do not belong to the pool.
 const MOST_CONNECTIONS: usize = 512;
+const MOST_OF_ONE: usize = 4;
+const MOST_OF_STRANGERS: usize = 64;
+/// How long a stranger may stay: long enough to bring an invitation.
+const VISIT: Duration = Duration::from_mins(1);
 /// How long a handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long the body of a request may take.
 const BODY: Duration = Duration::from_secs(30);
 /// How long connections may go on when the daemon is told to end.
 const DRAINING: Duration = Duration::from_secs(5);
+
+/// Who is connected, and how often.
+#[derive(Default)]
+pub(crate) struct Connections(Mutex<HashMap<PeerId, usize>>);
+
+/// A connection that counts, until it is dropped.
+struct Connected {
+    peers: Arc<Peers>,
+    peer: PeerId,
+}
+
+impl Connected {
+    /// A connection of a peer; `None` when there are too many of it, or of strangers.
+    fn new(peers: &Arc<Peers>, peer: PeerId) -> Option<Self> {
+        let mut connections = lock(&peers.connections.0);
+        let strangers =
+            || connections.iter().filter(|(peer, _)| !peers.is_member(peer)).map(|(_, count)| *count).sum::<usize>();
+        if !peers.is_member(&peer) && strangers() >= MOST_OF_STRANGERS {
+            return None;
+        }
+        let count = connections.entry(peer).or_default();
+        if *count >= MOST_OF_ONE {
+            return None;
+        }
+        *count += 1;
+        Some(Self { peers: Arc::clone(peers), peer })
+    }
+}
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        let mut connections = lock(&self.peers.connections.0);
+        if let Some(count) = connections.get_mut(&self.peer) {
+            *count -= 1;
+            if *count == 0 {
+                connections.remove(&self.peer);
+            }
+        }
+    }
+}
 
 /// Takes links until it is told to stop.
 pub(crate) async fn serve(peers: Arc<Peers>, listener: Arc<TcpListener>, mut stop: Stop) -> io::Result<()> {
@@ -85,7 +136,9 @@ async fn connection(
     if peers.is_banned(&peer) {
         return Ok(());
     }
-    let at_once = u32::try_from(2 * AT_ONCE)?;
+    let Some(connected) = Connected::new(&peers, peer) else { return Ok(()) };
+    let visit = if peers.is_member(&peer) { Duration::MAX } else { VISIT };
+    let at_once = u32::try_from(AT_ONCE)?;
     let service = service_fn(|request| {
         let peers = Arc::clone(&peers);
         async move { Ok::<_, Infallible>(answer(peers, peer, from, request).await) }
@@ -97,15 +150,20 @@ async fn connection(
         .max_frame_size(FRAME)
         .max_concurrent_streams(at_once)
         .max_header_list_size(16 << 10)
-        .keep_alive_interval(Duration::from_secs(300))
+        .keep_alive_interval(Duration::from_mins(5))
         .keep_alive_timeout(Duration::from_secs(20));
     let serving = http.serve_connection(TokioIo::new(tls), service);
     tokio::pin!(serving);
     tokio::select! {
         ended = serving.as_mut() => return Ok(ended?),
-        () = stop.asked() => serving.as_mut().graceful_shutdown(),
+        () = stop.asked() => {}
+        // Whoever was let in meanwhile comes again.
+        () = tokio::time::sleep(visit) => {}
     }
-    Ok(timeout(DRAINING, serving).await??)
+    serving.as_mut().graceful_shutdown();
+    let ended = timeout(DRAINING, serving).await;
+    drop(connected);
+    Ok(ended??)
 }
 
 type Answer = Response<Full<Bytes>>;

@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// How often the rendezvous is looked up: often while nobody is known, seldom afterwards.
-const LOOKING: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(600));
+const LOOKING: (Duration, Duration) = (Duration::from_secs(5), Duration::from_mins(10));
 /// How often the node looks whether it is to stop.
 const TURN: Duration = Duration::from_millis(250);
 /// How often ids and nodes are saved.

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// How often every peer is asked, if nothing gives reason to before.
-const EVERY: Duration = Duration::from_secs(600);
+const EVERY: Duration = Duration::from_mins(10);
 /// Shortest time between two rounds.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -42,7 +42,7 @@ pub(crate) async fn run(peers: Arc<Peers>, mut stop: Stop) {
             all = Some(Instant::now());
         }
         for peer in peers.others() {
-            if !peers.is_reachable(&peer) || peers.is_banned(&peer) {
+            if !peers.is_askable(&peer) {
                 continue;
             }
             let looked = tokio::select! {

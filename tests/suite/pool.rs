@@ -43,7 +43,7 @@ impl Peer {
         let mut said = BufReader::new(child.stderr.take().expect("piped"));
         let mut line = String::new();
         said.read_line(&mut line).expect("a line");
-        self.address = line.trim().rsplit(' ').next().expect("an address").to_owned();
+        line.trim().rsplit(' ').next().expect("an address").clone_into(&mut self.address);
         assert!(self.address.parse::<std::net::SocketAddr>().is_ok(), "{line}");
         // Whatever else it says is not to fill the pipe.
         std::thread::spawn(move || drop(std::io::copy(&mut said, &mut std::io::sink())));
@@ -83,7 +83,7 @@ impl Peer {
             if holds(&status) {
                 return;
             }
-            assert!(started.elapsed() < Duration::from_secs(60), "never: {what}: {status:#}");
+            assert!(started.elapsed() < Duration::from_mins(2), "never: {what}: {status:#}");
             std::thread::sleep(Duration::from_millis(100));
         }
     }
