@@ -168,7 +168,9 @@ fn hint(failure: &Failure) -> Option<&'static str> {
             cas::Error::Index(_) => Some("run `offs repair index`: it is made again from the packs, no data is lost"),
             cas::Error::DiskFull { .. } => Some("free some room on the disk, or unpin something and run `offs gc`"),
             cas::Error::Full { .. } => Some("raise `capacity` in config.toml, or unpin something"),
-            cas::Error::InUse { .. } => Some("wait until that process has ended, or use another --home"),
+            cas::Error::InUse { .. } => {
+                Some("wait until that process has ended, stop it if it is a daemon, or use another --home")
+            }
             cas::Error::Damaged { .. } => Some("run `offs verify --heal`"),
             _ => None,
         },
@@ -195,7 +197,7 @@ fn hint(failure: &Failure) -> Option<&'static str> {
         Failure::NobodyKnown => Some("name one with --bootstrap, run `offs dht serve`, or begin with --public"),
         Failure::NobodyAnswered { .. } => Some("check the address, and whether packets get through"),
         Failure::Bind { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
-            Some("something listens there already; say with --bind where else")
+            Some("something listens there already; say where else with --listen, or with --bind of `offs dht`")
         }
         Failure::DhtInUse { .. } => Some("stop that one, or use another --home"),
         Failure::KeyFile { .. } => Some("make one with `offs key new FILE`"),

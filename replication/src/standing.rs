@@ -168,6 +168,11 @@ impl Standing {
         }
     }
 
+    /// It said something of its own accord, so it is there.
+    pub const fn heard(&mut self) {
+        self.silences = 0;
+    }
+
     /// It answered in `took` that it will not.
     pub fn refused(&mut self, took: Duration) {
         self.deeds.refused += 1;

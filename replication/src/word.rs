@@ -1,10 +1,10 @@
-//! The words that peers say to each other over a link (docs/protocol.md, section 19).
+//! The words that peers say to each other over a link (docs/link.md).
 
 use bendy::encoding::{Encoder, SortedDictEncoder};
 use cas::Score;
 use krpc::bencode::{self, Field};
 
-use crate::{Envelope, NotAMessage, PeerId, Refusal};
+use crate::{Envelope, NotAMessage, PeerId, PoolId, Refusal};
 
 /// Most scores in one message.
 pub const MOST_SCORES: usize = 4096;
@@ -73,7 +73,7 @@ pub enum Word {
 /// What a peer says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PeerStatus {
-    /// Its pool.
+    /// Proof that it knows the pool ([`PeerStatus::proof`]); zeros when it has none.
     pub pool: [u8; 32],
     /// Its program.
     pub version: String,
@@ -314,6 +314,13 @@ fn entries(values: &Values<'_>) -> Option<Vec<Vec<u8>>> {
 }
 
 impl PeerStatus {
+    /// What shows one peer that another one knows the id of their pool, and tells nobody else anything: BLAKE3, keyed with
+    /// the id, of both peer ids. The link proves who they are, so it is of no use to anybody else.
+    pub fn proof(pool: &PoolId, from: &PeerId, to: &PeerId) -> [u8; 32] {
+        let both = [from.as_bytes().as_slice(), to.as_bytes()].concat();
+        *blake3::keyed_hash(pool.as_bytes(), &both).as_bytes()
+    }
+
     /// The dictionary, as arguments and as results: both sides say the same.
     pub fn to_bencode(&self) -> Vec<u8> {
         let rumours: Vec<Vec<u8>> = self.rumours.iter().map(|rumour| rumour.to_bytes()).collect();

@@ -39,6 +39,9 @@ pub(crate) fn run(home: &Home, command: &PoolCommand) -> Result<(), Failure> {
             let founder = secret.map(|(name, secret)| Pool::founder(name, secret));
             write(&peers, founder.as_ref().unwrap_or(&key), Action::Expel { peer })
         }
+        PoolCommand::Leave if home.config.pool.is_some() => {
+            Err(Failure::Usage { what: "remove [pool] from config.toml first: it would be joined again" })
+        }
         PoolCommand::Leave => {
             // The others should know; if nobody can be told, they see that we are silent.
             if peers.pool().as_ref().is_some_and(|pool| !pool.is_open()) {
@@ -65,7 +68,8 @@ fn begin(peers: &Peers, new: Pool) -> Result<(), Failure> {
 /// Writes an entry into the pool's log and tells the members that can be reached.
 fn write(peers: &std::sync::Arc<Peers>, key: &PeerKey, action: Action) -> Result<(), Failure> {
     peers.change_pool(|pool| {
-        let log = pool.as_mut().and_then(Pool::log).ok_or(Failure::NoPool)?;
+        let log = pool.as_mut().ok_or(Failure::NoPool)?.log();
+        let log = log.ok_or(Failure::Usage { what: "an open pool has no members to invite or expel" })?;
         Ok(log.write(key, now(), action).map(drop)?)
     })?;
     peers.runtime.block_on(peers.greet_all());

@@ -61,6 +61,7 @@ fn to_json(home: &Home, engine: &Peers, services: &[(&'static str, crate::daemon
         "endangered": count(&figures.endangered),
         "looked_seconds_ago": looked,
         "pushes_waiting": engine.pushes.len(),
+        "peers_to_look_through": count(&figures.behind),
         "repairs_waiting": repairs,
         "repairs_with_one_copy": single,
         "repaired": count(&figures.repaired),
@@ -103,5 +104,9 @@ fn print(value: &Value) -> Result<(), Failure> {
     field("pushing", format!("{} blocks wait", value["pushes_waiting"]))?;
     let (waiting, single) = (number("repairs_waiting"), number("repairs_with_one_copy"));
     field("repair", format!("{waiting} blocks wait, {single} of which one copy is known; {} done", value["repaired"]))?;
+    field(
+        "look",
+        format!("{} peers are to be looked through for blocks that belong here", value["peers_to_look_through"]),
+    )?;
     field("audit", value["last_audit"].as_str().unwrap_or("none yet").to_owned())
 }

@@ -19,6 +19,10 @@ use crate::peers::{Peers, link::LinkError, lock};
 
 /// How long one block may take.
 const DEADLINE: Duration = Duration::from_secs(10);
+/// A process is young for so long: not everybody has been greeted yet.
+const YOUNG: Duration = Duration::from_secs(15);
+/// How long it waits before it asks those again that failed.
+const AGAIN: Duration = Duration::from_millis(500);
 /// How long it is remembered that nobody has a block.
 const ABSENT: Duration = Duration::from_secs(20);
 /// Blocks that are fetched ahead at once.
@@ -77,7 +81,27 @@ impl Peers {
     }
 
     async fn fetch_anew(self: &Arc<Self>, score: Score) -> Fetched {
-        let mut plan = ReadPlan::new(self.candidates(&score), self.now(), self.now() + DEADLINE);
+        let deadline = self.now() + DEADLINE;
+        loop {
+            let not_found = match self.try_to_fetch(score, deadline).await {
+                Ok(block) => {
+                    self.figures.fetched.fetch_add(1, Ordering::Relaxed);
+                    return Ok(block);
+                }
+                Err(not_found) => not_found,
+            };
+            // Peers that are there, or whom nobody has looked for yet, may answer in a moment.
+            let hope = self.now() < YOUNG || not_found.failed.iter().any(|peer| self.is_reachable(peer));
+            if not_found.failed.is_empty() || !hope || self.now() + AGAIN > deadline {
+                self.figures.missed.fetch_add(1, Ordering::Relaxed);
+                return Err(Arc::new(not_found));
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+
+    async fn try_to_fetch(self: &Arc<Self>, score: Score, deadline: Duration) -> Result<Bytes, NotFound> {
+        let mut plan = ReadPlan::new(self.candidates(&score), self.now(), deadline);
         let mut under_way = JoinSet::new();
         loop {
             let until = match plan.poll(self.now()) {
@@ -86,18 +110,12 @@ impl Peers {
                     under_way.spawn(async move { (peer, peers.fetch_from(&peer, score).await) });
                     continue;
                 }
-                ReadStep::GiveUp(not_found) => {
-                    self.figures.missed.fetch_add(1, Ordering::Relaxed);
-                    return Err(Arc::new(not_found));
-                }
+                ReadStep::GiveUp(not_found) => return Err(not_found),
                 ReadStep::Wait(until) => until,
             };
             let wait = until.saturating_sub(self.now());
             match timeout(wait, under_way.join_next()).await {
-                Ok(Some(Ok((_, Ok(Some(block)))))) => {
-                    self.figures.fetched.fetch_add(1, Ordering::Relaxed);
-                    return Ok(block);
-                }
+                Ok(Some(Ok((_, Ok(Some(block)))))) => return Ok(block),
                 Ok(Some(Ok((peer, Ok(None))))) => plan.absent(&peer),
                 Ok(Some(Ok((peer, Err(_))))) => plan.failed(&peer),
                 // It is late, or a task panicked and its peer counts as silent.

@@ -33,6 +33,9 @@ pub(crate) enum LinkError {
     /// The peer cannot be connected, or the connection broke.
     #[error("cannot be reached: {0}")]
     Io(#[from] io::Error),
+    /// It could not be reached a moment ago.
+    #[error("{why}")]
+    Unreachable { why: String },
     /// HTTP/2 broke.
     #[error("the link broke: {0}")]
     Http(#[from] hyper::Error),

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use replication::{Action, Invitation, PeerId, PeerStatus, Refusal, Word, members_from_bencode};
-use tokio::task::JoinSet;
+use tokio::{task::JoinSet, time::timeout};
 
 use crate::{
     daemon::stop::Stop,
@@ -17,6 +17,8 @@ use crate::{
 
 /// How often each member is greeted, unless it would be given up before.
 const EVERY: Duration = Duration::from_mins(1);
+/// How long a peer may take to be greeted.
+const GREETING: Duration = Duration::from_secs(6);
 /// Shortest time between two rounds.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -24,8 +26,15 @@ const PAUSE: Duration = Duration::from_millis(500);
 pub(crate) async fn run(peers: Arc<Peers>, mut stop: Stop) {
     let every = EVERY.min(peers.settings.patience.grace / 3);
     loop {
-        peers.greet_all().await;
-        peers.save_book();
+        // Who is slow must not keep the others waiting.
+        let (greeting, for_task) = (peers.settings.patience.grace, Arc::clone(&peers));
+        let round = tokio::spawn(async move {
+            if timeout(greeting, for_task.greet_all()).await.is_err() {
+                tracing::debug!("some peers were not greeted in time");
+            }
+            for_task.save_book();
+        });
+        drop(round);
         tokio::select! {
             () = stop.asked() => return,
             () = tokio::time::sleep(every) => {}
@@ -44,7 +53,7 @@ impl Peers {
             }
             let peers = Arc::clone(self);
             under_way.spawn(async move {
-                let greeted = peers.greet_one(&peer).await;
+                let greeted = timeout(GREETING, peers.greet_one(&peer)).await.unwrap_or(Err(LinkError::Timeout));
                 greeted.inspect_err(|error| peers.failed(&peer, error)).is_ok()
             });
         }
@@ -66,16 +75,17 @@ impl Peers {
         let results = link.say(&Word::Status(Box::new(status))).await?;
         self.came(&link.peer, 0, self.now().saturating_sub(began));
         let status = PeerStatus::from_bencode(&results).ok_or(LinkError::Wrong { what: "a status that is none" })?;
-        let (own, heads) = {
-            let pool = self.pool();
-            let Some(pool) = pool.as_ref() else { return Ok(()) };
-            if status.pool != pool.id() {
-                return Err(LinkError::Wrong { what: "the name of another pool" });
-            }
-            (pool.heads_hash(), status.heads)
-        };
+        if self.pool().is_none() {
+            return Ok(());
+        }
+        if !self.knows_pool(&link.peer, &status) {
+            return Err(LinkError::Wrong { what: "the name of another pool" });
+        }
+        let heads = status.heads;
         self.take_status(&link.peer, status, link.address.ip());
-        if own != heads {
+        let own = self.pool().as_ref().map(Pool::heads_hash);
+        // Who does not know us as a member yet tells no heads.
+        if own != Some(heads) && !self.is_expelled(&link.peer) {
             self.exchange_members(link).await?;
         }
         Ok(())

@@ -130,6 +130,8 @@ pub(crate) struct Figures {
     /// Blocks of pins that had too few copies when they were last looked at, and how many were looked at.
     pub(crate) endangered: AtomicU64,
     pub(crate) looked_at: AtomicU64,
+    /// Peers that were not looked through since the placement changed.
+    pub(crate) behind: AtomicU64,
     pub(crate) last_audit: Mutex<Option<String>>,
     pub(crate) last_care: Mutex<Option<Instant>>,
 }
@@ -281,6 +283,11 @@ impl Peers {
         belongs && !self.is_banned(peer)
     }
 
+    /// Whether a peer was put out of the pool.
+    fn is_expelled(&self, peer: &PeerId) -> bool {
+        !self.is_member(peer) && self.pool().as_ref().is_some_and(|pool| pool.is_expelled(peer))
+    }
+
     /// All members but this one; of an open pool, those that are known.
     pub(crate) fn others(&self) -> Vec<PeerId> {
         let open = self.pool().as_ref().is_some_and(Pool::is_open);
@@ -312,8 +319,18 @@ impl Peers {
     /// A peer said something.
     pub(crate) fn heard(&self, peer: &PeerId) {
         let now = self.now();
-        self.with_state(peer, |state| state.heard = Some(now));
-        lock(&self.liveness).heard(peer, now);
+        self.with_state(peer, |state| {
+            state.heard = Some(now);
+            state.standing.heard();
+        });
+        let mut liveness = lock(&self.liveness);
+        let back = !liveness.is_reachable(peer);
+        liveness.heard(peer, now);
+        drop(liveness);
+        // Whoever speaks to us is there, whatever was found out a moment ago.
+        if back && let Some(line) = lock(&self.links).get(peer) {
+            *lock(&line.failed) = None;
+        }
     }
 
     /// Whether a peer can be reached, as far as is known.
@@ -359,7 +376,7 @@ impl Peers {
         }
         *link = None;
         if let Some((_, why)) = lock(&line.failed).as_ref().filter(|(at, _)| at.elapsed() < UNREACHABLE) {
-            return Err(std::io::Error::other(why.clone()).into());
+            return Err(LinkError::Unreachable { why: why.clone() });
         }
         let mut last = LinkError::Wrong { what: "nothing: no address of it is known" };
         let addresses = self.book().addresses(peer);
@@ -390,6 +407,8 @@ impl Peers {
                 state.full |= refusal.code == Refusal::FULL;
                 state.standing.refused(took);
             }),
+            // That was counted when it happened.
+            LinkError::Unreachable { .. } => {}
             LinkError::Timeout | LinkError::Io(_) | LinkError::Http(_) | LinkError::Wrong { .. } => {
                 self.with_state(peer, |state| state.standing.timeout(now));
             }
@@ -429,23 +448,37 @@ impl Peers {
         self.with_state(peer, |state| state.given += bytes as u64);
     }
 
-    /// How this daemon is, for a peer; with rumours when there are new ones.
+    /// Whether what a peer says of itself shows that it knows our pool.
+    pub(crate) fn knows_pool(&self, peer: &PeerId, status: &PeerStatus) -> bool {
+        let pool = self.pool().as_ref().map(Pool::pool_id);
+        pool.is_some_and(|pool| status.pool == PeerStatus::proof(&pool, peer, &self.id()))
+    }
+
+    /// How this daemon is, for a peer: for one that does not belong to the pool, only that we know ours. With rumours when
+    /// there are new ones.
     pub(crate) fn status_for(&self, peer: &PeerId) -> PeerStatus {
+        let pool = self.pool();
+        let proof = |pool: &Pool| PeerStatus::proof(&pool.pool_id(), &self.id(), peer);
+        let pool_proof = pool.as_ref().map_or([0; 32], proof);
+        let heads = pool.as_ref().map_or([0; 32], Pool::heads_hash);
+        drop(pool);
+        let version = format!("offs {}", env!("CARGO_PKG_VERSION"));
+        if !self.is_member(peer) {
+            return PeerStatus { pool: pool_proof, version, ..PeerStatus::default() };
+        }
         let arrivals = self.store.arrivals(u64::MAX, 0);
         let (epoch, last) = arrivals.map_or((0, 0), |arrivals| (arrivals.epoch, arrivals.last));
-        let pool = self.pool();
         let mut status = PeerStatus {
-            pool: pool.as_ref().map_or([0; 32], Pool::id),
-            version: format!("offs {}", env!("CARGO_PKG_VERSION")),
+            pool: pool_proof,
+            version,
             port: self.port().unwrap_or(0),
             epoch,
             last,
-            heads: pool.as_ref().map_or([0; 32], Pool::heads_hash),
+            heads,
             free: self.free(),
             blocks: self.store.statistics().records,
             rumours: Vec::new(),
         };
-        drop(pool);
         let book = self.book();
         let changes = book.changes();
         if self.state(peer).rumours != Some(changes) {
@@ -458,7 +491,7 @@ impl Peers {
 
     /// Takes what a peer says of itself; `from` is where it was seen.
     pub(crate) fn take_status(&self, peer: &PeerId, status: PeerStatus, from: IpAddr) {
-        let member = self.is_member(peer);
+        let member = self.is_member(peer) && self.knows_pool(peer, &status);
         if member {
             let mut book = self.book();
             if status.port != 0 {

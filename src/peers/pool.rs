@@ -156,6 +156,13 @@ impl Pool {
         }
     }
 
+    pub(crate) fn is_expelled(&self, peer: &PeerId) -> bool {
+        match self {
+            Self::Open { .. } => false,
+            Self::Closed { log, .. } => log.state().expelled().any(|expelled| expelled == peer),
+        }
+    }
+
     pub(crate) fn admins(&self) -> Vec<PeerId> {
         match self {
             Self::Open { .. } => Vec::new(),

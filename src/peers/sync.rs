@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -41,6 +41,7 @@ pub(crate) async fn run(peers: Arc<Peers>, mut stop: Stop) {
         if everybody {
             all = Some(Instant::now());
         }
+        count_behind(&peers, &held);
         for peer in peers.others() {
             if !peers.is_askable(&peer) {
                 continue;
@@ -53,11 +54,28 @@ pub(crate) async fn run(peers: Arc<Peers>, mut stop: Stop) {
                 peers.failed(&peer, &error);
             }
         }
+        count_behind(&peers, &held);
+        let seen = peers.live();
         tokio::select! {
             () = stop.asked() => return,
             () = tokio::time::sleep(EVERY / 20) => {}
             () = async { tokio::time::sleep(PAUSE).await; peers.look.notified().await } => {}
+            () = changed(&peers, &seen) => {}
         }
+    }
+}
+
+/// Notes how many peers are still to be looked through.
+fn count_behind(peers: &Peers, held: &HashMap<PeerId, Placement>) {
+    let placement = peers.placement();
+    let behind = placement.peers().iter().filter(|peer| **peer != peers.id() && held.get(peer) != Some(&placement));
+    peers.figures.behind.store(behind.count() as u64, Ordering::Relaxed);
+}
+
+/// Returns when others are live than were.
+async fn changed(peers: &Peers, seen: &[PeerId]) {
+    while peers.live() == seen {
+        tokio::time::sleep(PAUSE).await;
     }
 }
 
@@ -75,11 +93,11 @@ impl Peers {
             // The first time since this process began the cursor alone says what is new: the share is the same
             // unless members came or went meanwhile, and then they are missing from what is listed as live.
             let first = held.is_empty() || !held.contains_key(peer);
-            let same = first && known.is_some() && self.had_placement(&placement);
+            let same = first && known.is_some() && self.had_placement(peer, &placement);
             if !same {
                 let cursor = self.list(peer, &placement, held.get(peer)).await?;
                 self.keep_cursor(peer, cursor);
-                self.keep_placement(&placement);
+                self.keep_note(placement_key(peer), digest(&placement));
             }
             held.insert(*peer, placement.clone());
         }
@@ -181,15 +199,16 @@ impl Peers {
         }
     }
 
-    /// Whether this was the placement when it was noted last.
-    fn had_placement(&self, placement: &Placement) -> bool {
-        let noted = self.store.note(b"placement").ok().flatten();
+    /// Whether this was the placement when everything that the peer has was looked through.
+    fn had_placement(&self, peer: &PeerId, placement: &Placement) -> bool {
+        let noted = self.store.note(&placement_key(peer)).ok().flatten();
         noted.is_some_and(|noted| noted == digest(placement))
     }
+}
 
-    fn keep_placement(&self, placement: &Placement) {
-        self.keep_note(b"placement".to_vec(), digest(placement));
-    }
+/// The key of the note that keeps for which placement a peer was looked through.
+fn placement_key(peer: &PeerId) -> Vec<u8> {
+    [&b"placement/"[..], peer.as_bytes()].concat()
 }
 
 fn digest(placement: &Placement) -> Vec<u8> {
