@@ -39,6 +39,9 @@ pub(crate) struct Access {
     pub(crate) config: Config,
     pub(crate) store: Arc<dyn BlockStore>,
     ledger: Ledger,
+    /// What the store's peers run on.
+    #[expect(dead_code, reason = "it must live as long as the store is used")]
+    runtime: Option<Arc<Runtime>>,
 }
 
 /// Who writes URLs down.
@@ -52,7 +55,13 @@ impl Access {
     pub(crate) fn through(path: PathBuf, stream: UnixStream) -> Result<Self, Failure> {
         let config = Config::read(&path.join("config.toml"))?;
         let store = Arc::new(RemoteStore::new(&path, stream));
-        Ok(Self { path, config, store: Arc::<RemoteStore>::clone(&store), ledger: Ledger::Daemon(store) })
+        Ok(Self {
+            path,
+            config,
+            store: Arc::<RemoteStore>::clone(&store),
+            ledger: Ledger::Daemon(store),
+            runtime: None,
+        })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -81,7 +90,7 @@ pub(crate) struct Home {
     pub(crate) allow_faults: bool,
     peers: OnceLock<Arc<Peers>>,
     /// What a command's peers run on, when it has any.
-    runtime: OnceLock<Runtime>,
+    runtime: OnceLock<Arc<Runtime>>,
 }
 
 /// How long a command waits for another to let go of the store.
@@ -184,7 +193,7 @@ impl Home {
             let mut builder = tokio::runtime::Builder::new_multi_thread();
             let runtime = builder.worker_threads(2).enable_all().build().map_err(Failure::Socket)?;
             // Nobody else has made one: a command is one thread.
-            let _made = self.runtime.set(runtime);
+            let _made = self.runtime.set(Arc::new(runtime));
         }
         self.runtime.get().map(|runtime| runtime.handle().clone()).ok_or(Failure::Worker)
     }
@@ -226,7 +235,13 @@ impl Home {
     pub(crate) fn access(&self) -> Result<Access, Failure> {
         let store = self.reading_store()?;
         let (path, config) = (self.path.clone(), self.config.clone());
-        Ok(Access { path, config, store, ledger: Ledger::Here(Arc::clone(&self.urls)) })
+        Ok(Access {
+            path,
+            config,
+            store,
+            ledger: Ledger::Here(Arc::clone(&self.urls)),
+            runtime: self.runtime.get().cloned(),
+        })
     }
 }
 

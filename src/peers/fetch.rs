@@ -118,8 +118,11 @@ impl Peers {
                 Ok(Some(Ok((_, Ok(Some(block)))))) => return Ok(block),
                 Ok(Some(Ok((peer, Ok(None))))) => plan.absent(&peer),
                 Ok(Some(Ok((peer, Err(_))))) => plan.failed(&peer),
-                // It is late, or a task panicked and its peer counts as silent.
-                Ok(Some(Err(_)) | None) | Err(_) => {}
+                // A task panicked; its peer counts as silent.
+                Ok(Some(Err(error))) => tracing::warn!(%error, "a request ended"),
+                Ok(None) => tokio::time::sleep(wait).await,
+                // It is late.
+                Err(_) => {}
             }
         }
     }

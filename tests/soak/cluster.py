@@ -98,7 +98,7 @@ def kills(trial, check):
             if check.expect(took is not None, promise, *(seen.items() if took is None else [])):
                 done = sum(status["repaired"] for status in seen.values())
                 check.say(f"loss {turn}: repaired {took:.1f} s after the newcomer had read all ({done} blocks)")
-            cluster.settled(counted, f"loss {turn}: when nothing waits, every block has its copies")
+            cluster.settled(counted, f"loss {turn}: when nothing waits, every block has its copies", gone=0.03)
             cluster.figures()
 
 
