@@ -17,7 +17,7 @@ pub const MOST_LOG_BYTES: usize = 1 << 20;
 /// The log of a closed pool.
 ///
 /// Entries are accepted after those that they name as parents; whether one is accepted depends on what lies before
-/// it and on nothing else, so all who have the same entries have the same [`State`]. docs/draft-membership.md has
+/// it and on nothing else, so all who have the same entries have the same [`State`]. docs/membership.md has
 /// the rules. Only members can make a log longer. Of the room an eighth is for expulsions alone, so that whoever
 /// fills a log can still be expelled; then the pool needs a new one.
 #[derive(Clone, Debug)]

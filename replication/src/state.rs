@@ -1,6 +1,6 @@
 //! What a set of entries says of a pool: who is a member, who is an admin, who is expelled.
 //!
-//! docs/draft-membership.md, section 3, has the rules. The same set gives the same state in whatever order it came.
+//! docs/membership.md, section 3, has the rules. The same set gives the same state in whatever order it came.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 

@@ -1,4 +1,4 @@
-//! The golden vectors that the Python twin made from docs/draft-membership.md.
+//! The golden vectors that the Python twin made from docs/membership.md.
 
 use std::net::SocketAddr;
 
