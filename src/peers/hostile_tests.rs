@@ -125,7 +125,7 @@ async fn answer(malice: Malice, request: Request<Incoming>) -> Response<Full<Byt
         Malice::WrongBytes if block => vec![6; MAX_BLOCK],
         Malice::Oversized => vec![7; 20 << 20],
         Malice::Stalls => {
-            tokio::time::sleep(Duration::from_secs(3600)).await;
+            tokio::time::sleep(Duration::from_hours(1)).await;
             Vec::new()
         }
         Malice::ClaimsAll if !block => {
@@ -195,7 +195,7 @@ async fn trio(malice: Malice) -> (Honest, Honest, PeerId, Score, tempfile::TempD
 #[tokio::test(flavor = "multi_thread")]
 async fn reads_end_right_beside_a_peer_that_means_ill() {
     for malice in [Malice::WrongBytes, Malice::Oversized, Malice::Stalls, Malice::Babbles] {
-        let (reader, _holder, hostile, score, _home) = trio(malice).await;
+        let (reader, _holder, hostile, score, home) = trio(malice).await;
         let began = Instant::now();
         let block = reader.peers.fetch(score).await.unwrap_or_else(|error| panic!("{malice:?}: {error}"));
         assert!(score.matches(&block), "{malice:?}");
@@ -214,7 +214,7 @@ async fn reads_end_right_beside_a_peer_that_means_ill() {
                 assert!(reader.peers.is_banned(&hostile));
                 let reason = state.standing.reason(reader.peers.now()).expect("a reason").to_string();
                 assert!(reason.contains("wrong bytes"), "{reason}");
-                assert!(reader.link(&Identity::open(_home.path()).expect("it")).await.say(&status()).await.is_err());
+                assert!(reader.link(&Identity::open(home.path()).expect("it")).await.say(&status()).await.is_err());
             }
             Malice::Oversized => assert!(state.standing.deeds().timeouts > 0, "{malice:?}"),
             Malice::Stalls | Malice::ClaimsAll => {}

@@ -9,7 +9,11 @@ here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 python=${OFFS_CACHE:-$HOME/.cache}/offs-twin-venv/bin/python
 # It has the packages that the twin needs; without it, what needs them is skipped.
 [ -x "$python" ] || python=python3
-[ $# -gt 0 ] || set -- crash full_disk memory small_files damage hostile dht_probe
+if [ $# -eq 0 ]; then
+    set -- crash full_disk memory small_files damage hostile dht_probe truth
+    # A dozen daemons take their time even with little to store.
+    [ "${SOAK:-full}" = short ] || set -- "$@" cluster
+fi
 passed=0
 failed=''
 for name in "$@"; do
