@@ -5,6 +5,7 @@ use std::{
     io::{Read as _, Seek as _, Write as _},
     num::NonZeroUsize,
     path::Path,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -16,6 +17,7 @@ use crate::{
     arguments::{Arguments, Bench},
     failure::Failure,
     home, output,
+    peers::speed::{self, Speed},
 };
 
 /// One measurement.
@@ -39,7 +41,8 @@ pub(crate) fn run(arguments: &Arguments, bench: &Bench) -> Result<(), Failure> {
     fs::create_dir_all(&home).map_err(|source| Failure::io("create", &home, source))?;
     let work = tempfile::Builder::new().prefix("bench-").tempdir_in(&home);
     let work = work.map_err(|source| Failure::io("write", &home, source))?;
-    let rows = measure(work.path(), size)?;
+    let mut rows = measure(work.path(), size)?;
+    rows.extend(link(work.path(), size)?);
     let of = |name: &str| rows.iter().find(|row| row.name == name);
     let limit =
         ["disk write and sync", "sha256, all cores"].iter().filter_map(|name| of(name)).map(|row| row.took).max();
@@ -104,6 +107,19 @@ fn measure(work: &Path, size: u64) -> Result<Vec<Row>, Failure> {
         rows.push(timed(name, size, get)?.0);
     }
     Ok(rows)
+}
+
+/// A bare link and two peers, with the blocks that are in the store by now.
+fn link(work: &Path, size: u64) -> Result<[Row; 2], Failure> {
+    let store = PackStore::open(&work.join("store"), Options::default())?;
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = builder.enable_all().build().map_err(Failure::Socket)?;
+    let Speed { bytes, bare, fetched } =
+        runtime.block_on(speed::measure(Arc::new(store), size / BLOCK as u64, work))?;
+    Ok([
+        Row { name: "bare link (HTTP/2, TLS)", bytes, took: bare },
+        Row { name: "peer to peer, synced", bytes, took: fetched },
+    ])
 }
 
 fn write_random(path: &Path, size: u64) -> Result<File, Failure> {

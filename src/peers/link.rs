@@ -124,6 +124,11 @@ impl Link {
         timeout(ANSWERING, exchange).await.map_err(|_| LinkError::Timeout)?
     }
 
+    /// Gets whatever is at a path; for measuring.
+    pub(crate) async fn raw(&self, path: String) -> Result<Bytes, LinkError> {
+        Ok(self.ask(Method::GET, path, Bytes::new(), MAX_BLOCK).await?.1)
+    }
+
     /// Says a word and gives back the bencoded results.
     pub(crate) async fn say(&self, word: &Word) -> Result<Vec<u8>, LinkError> {
         let (status, body) = self.ask(Method::POST, "/krpc".into(), word.to_bytes().into(), MOST_MESSAGE).await?;

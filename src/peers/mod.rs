@@ -17,6 +17,7 @@ pub(crate) mod pooled_store;
 pub(crate) mod push;
 pub(crate) mod repair;
 pub(crate) mod server;
+pub(crate) mod speed;
 pub(crate) mod swarm;
 pub(crate) mod sync;
 
