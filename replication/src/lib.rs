@@ -49,7 +49,7 @@ pub use peer_id::{NotAPeerId, PeerId};
 pub use peer_key::PeerKey;
 pub use placement::{Bucket, Placement};
 pub use pool_id::PoolId;
-pub use quota::{Allowance, Allowances, Quota, Refusal as QuotaRefusal};
+pub use quota::{Allowance, Allowances, Exceeded, Quota};
 pub use range::{Ask, MOST_RANGE, NotARange, RangeQuery, RangeReply};
 pub use read_plan::{Candidate, NotFound, ReadPlan, ReadStep};
 pub use reconcile::{Found, Reconciliation, ReplyError, Step};

@@ -51,7 +51,7 @@ impl Default for Allowances {
 
 /// Why a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum Exceeded {
     /// Too many requests under way.
     #[error("{limit} requests are under way already")]
     InFlight {
@@ -102,23 +102,23 @@ impl Usage {
         Self { allowance, stored: 0, in_flight: 0, bytes, requests, seen: Duration::ZERO }
     }
 
-    fn check_request(&self, now: Duration) -> Result<(), Refusal> {
+    fn check_request(&self, now: Duration) -> Result<(), Exceeded> {
         let limit = self.allowance.in_flight;
         if self.in_flight >= limit {
-            return Err(Refusal::InFlight { limit });
+            return Err(Exceeded::InFlight { limit });
         }
         let again = self.requests.ready_at(1);
-        if self.requests.allows(1, now) { Ok(()) } else { Err(Refusal::Requests { again }) }
+        if self.requests.allows(1, now) { Ok(()) } else { Err(Exceeded::Requests { again }) }
     }
 
-    fn check_bytes(&self, bytes: u64, now: Duration) -> Result<(), Refusal> {
+    fn check_bytes(&self, bytes: u64, now: Duration) -> Result<(), Exceeded> {
         let again = self.bytes.ready_at(bytes);
-        if self.bytes.allows(bytes, now) { Ok(()) } else { Err(Refusal::Bytes { again }) }
+        if self.bytes.allows(bytes, now) { Ok(()) } else { Err(Exceeded::Bytes { again }) }
     }
 
-    fn check_room(&self, bytes: u64) -> Result<(), Refusal> {
+    fn check_room(&self, bytes: u64) -> Result<(), Exceeded> {
         let (stored, limit) = (self.stored, self.allowance.stored);
-        if bytes <= limit.saturating_sub(stored) { Ok(()) } else { Err(Refusal::Full { stored, limit }) }
+        if bytes <= limit.saturating_sub(stored) { Ok(()) } else { Err(Exceeded::Full { stored, limit }) }
     }
 
     fn begin(&mut self, now: Duration) {
@@ -168,7 +168,7 @@ impl Quota {
     }
 
     /// A request comes from a peer. If it is taken, [`Quota::end`] must follow.
-    pub fn begin(&mut self, peer: PeerId, now: Duration) -> Result<(), Refusal> {
+    pub fn begin(&mut self, peer: PeerId, now: Duration) -> Result<(), Exceeded> {
         if let Some(member) = self.members.get_mut(&peer) {
             member.check_request(now)?;
             member.begin(now);
@@ -188,14 +188,14 @@ impl Quota {
     }
 
     /// So many bytes are about to be sent to a peer, or were received from it. Belongs to a request that was taken.
-    pub fn transfer(&mut self, peer: &PeerId, bytes: u64, now: Duration) -> Result<(), Refusal> {
+    pub fn transfer(&mut self, peer: &PeerId, bytes: u64, now: Duration) -> Result<(), Exceeded> {
         self.check(peer, |usage| usage.check_bytes(bytes, now))?;
         self.each(peer, |usage| usage.bytes.spend(bytes, now));
         Ok(())
     }
 
     /// So many bytes are to be stored for a peer. Belongs to a request that was taken.
-    pub fn store(&mut self, peer: &PeerId, bytes: u64) -> Result<(), Refusal> {
+    pub fn store(&mut self, peer: &PeerId, bytes: u64) -> Result<(), Exceeded> {
         self.check(peer, |usage| usage.check_room(bytes))?;
         self.each(peer, |usage| usage.stored += bytes);
         Ok(())
@@ -216,7 +216,7 @@ impl Quota {
         }
     }
 
-    fn check(&self, peer: &PeerId, check: impl Fn(&Usage) -> Result<(), Refusal>) -> Result<(), Refusal> {
+    fn check(&self, peer: &PeerId, check: impl Fn(&Usage) -> Result<(), Exceeded>) -> Result<(), Exceeded> {
         if let Some(member) = self.members.get(peer) {
             return check(member);
         }
@@ -226,12 +226,12 @@ impl Quota {
 
     /// A stranger, in the place of the one that was seen longest ago if need be. One with bytes here or a request under
     /// way keeps its place.
-    fn stranger(&mut self, peer: PeerId) -> Result<&mut Usage, Refusal> {
+    fn stranger(&mut self, peer: PeerId) -> Result<&mut Usage, Exceeded> {
         let limit = self.allowances.tracked;
         if !self.strangers.contains_key(&peer) && self.strangers.len() >= limit {
             let idle = self.strangers.iter().filter(|(_, usage)| usage.in_flight == 0 && usage.stored == 0);
             let oldest = idle.min_by_key(|(peer, usage)| (usage.seen, **peer)).map(|(peer, _)| *peer);
-            self.strangers.remove(&oldest.ok_or(Refusal::Strangers { limit })?);
+            self.strangers.remove(&oldest.ok_or(Exceeded::Strangers { limit })?);
         }
         Ok(self.strangers.entry(peer).or_insert_with(|| Usage::new(self.allowances.stranger)))
     }
@@ -267,14 +267,14 @@ mod tests {
         let taken =
             |quota: &mut Quota, number| (0..20).filter(|_| quota.begin(peer(number), Duration::ZERO).is_ok()).count();
         assert_eq!((taken(&mut quota, 1), taken(&mut quota, 2)), (10, 2));
-        assert_eq!(quota.begin(peer(1), Duration::ZERO), Err(Refusal::InFlight { limit: 10 }));
-        assert_eq!(quota.store(&peer(1), 51), Err(Refusal::Full { stored: 950, limit: 1000 }));
+        assert_eq!(quota.begin(peer(1), Duration::ZERO), Err(Exceeded::InFlight { limit: 10 }));
+        assert_eq!(quota.store(&peer(1), 51), Err(Exceeded::Full { stored: 950, limit: 1000 }));
         assert_eq!(quota.store(&peer(1), 50), Ok(()));
         quota.release(&peer(1), 200);
         assert_eq!(quota.stored(&peer(1)), 800);
         assert_eq!(quota.transfer(&peer(1), 2000, Duration::ZERO), Ok(()));
         let again = Duration::from_millis(500);
-        assert_eq!(quota.transfer(&peer(1), 500, Duration::ZERO), Err(Refusal::Bytes { again }));
+        assert_eq!(quota.transfer(&peer(1), 500, Duration::ZERO), Err(Exceeded::Bytes { again }));
         assert_eq!(quota.transfer(&peer(1), 500, again), Ok(()));
     }
 
@@ -302,7 +302,7 @@ mod tests {
         for number in 0..3 {
             assert_eq!(quota.begin(peer(number), Duration::ZERO), Ok(()));
         }
-        assert_eq!(quota.begin(peer(3), Duration::ZERO), Err(Refusal::Strangers { limit: 3 }));
+        assert_eq!(quota.begin(peer(3), Duration::ZERO), Err(Exceeded::Strangers { limit: 3 }));
         quota.end(&peer(1));
         assert_eq!(quota.begin(peer(3), Duration::ZERO), Ok(()));
     }
