@@ -86,6 +86,22 @@ impl Placement {
         ranked
     }
 
+    /// Those that hold a block of the bucket, or a root when it is one.
+    pub fn holders_of(&self, bucket: Bucket, root: bool) -> Vec<PeerId> {
+        if root { self.root_holders(bucket) } else { self.holders(bucket) }
+    }
+
+    /// BLAKE3 of the number of replicas, 8 bytes big-endian, and the peer ids, ascending: two placements with the same
+    /// one put every block on the same peers.
+    pub fn digest(&self) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&(self.replicas as u64).to_be_bytes());
+        for peer in &self.peers {
+            hasher.update(peer.as_bytes());
+        }
+        *hasher.finalize().as_bytes()
+    }
+
     /// Whether a peer holds the bucket.
     pub fn holds(&self, peer: &PeerId, bucket: Bucket) -> bool {
         let own = (weight(peer, bucket), *peer);

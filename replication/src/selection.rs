@@ -8,7 +8,7 @@ use crate::{Bucket, Holdings, PeerId, Placement, holdings::Leaves};
 
 /// Digest of whom blocks are placed on: two peers can compare what they have only when theirs agree.
 ///
-/// The first 8 bytes of BLAKE3(number of replicas, 8 bytes big-endian, and the peer ids, ascending).
+/// The first 8 bytes of [`Placement::digest`].
 pub type View = [u8; 8];
 
 /// A bucket is 2^4 leaves wide.
@@ -46,12 +46,7 @@ impl Selection {
     /// What both peers hold. Weighs every bucket for every peer: to be kept as long as the placement stays.
     pub fn shared(placement: &Placement, one: &PeerId, other: &PeerId) -> Self {
         let both = |bucket: &Bucket| placement.holds(one, *bucket) && placement.holds(other, *bucket);
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(&(placement.replicas() as u64).to_be_bytes());
-        for peer in placement.peers() {
-            hasher.update(peer.as_bytes());
-        }
-        let view = hasher.finalize().as_bytes().first_chunk().copied().unwrap_or_default();
+        let view = placement.digest().first_chunk().copied().unwrap_or_default();
         Self { buckets: Bucket::all().filter(both).collect(), view }
     }
 

@@ -41,13 +41,7 @@ pub(crate) fn run(home: &Home, replicate: &Replicate) -> Result<(), Failure> {
     }
     // What was asked for in numbers and is not there is a failure.
     let wanted = if to.is_empty() { copies } else { Some(to.len()) };
-    match wanted {
-        Some(wanted) if spread.short > 0 => {
-            let (short, blocks, copies) = (spread.short, spread.blocks, spread.copies);
-            Err(Failure::Copies { short, blocks, wanted, copies })
-        }
-        _ => Ok(()),
-    }
+    wanted.map_or(Ok(()), |wanted| spread.kept(wanted))
 }
 
 /// After a put in a home that no daemon owns.
@@ -63,11 +57,7 @@ pub(crate) fn after_put(home: &Home, url: &OffUrl, put: &Put) -> (Option<usize>,
         })
     });
     match spread {
-        Ok(spread) if spread.short > 0 => {
-            let (short, blocks, copies) = (spread.short, spread.blocks, spread.copies);
-            (Some(copies), Err(Failure::Copies { short, blocks, wanted, copies }))
-        }
-        Ok(spread) => (Some(spread.copies), Ok(())),
+        Ok(spread) => (Some(spread.copies), spread.kept(wanted)),
         Err(failure) => (None, Err(failure)),
     }
 }

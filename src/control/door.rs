@@ -81,14 +81,12 @@ fn answer(
 ) -> Result<(Kind, Option<Vec<u8>>), Error> {
     let store = service.store_here();
     let whether = |yes: bool| (if yes { Kind::Done } else { Kind::Absent }, Some(Vec::new()));
-    let get = |store: &dyn BlockStore, block: &mut Vec<u8>| {
-        let found = store.get_into(&score(payload)?, block)?;
-        Ok(if found { (Kind::Block, None) } else { whether(false) })
-    };
     Ok(match kind {
         Kind::Put => put(payload, service)?,
-        Kind::Get => return get(service.store(), block),
-        Kind::GetHere => return get(store, block),
+        Kind::Get => {
+            let found = service.store().get_into(&score(payload)?, block)?;
+            if found { (Kind::Block, None) } else { whether(false) }
+        }
         Kind::Contains => whether(store.contains(&score(payload)?)?),
         Kind::MostBlocks => (Kind::Number, Some(store.most_blocks().to_be_bytes().to_vec())),
         Kind::Remove => whether(store.remove(&score(payload)?)?),

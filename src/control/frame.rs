@@ -16,10 +16,8 @@ pub(crate) enum Kind {
     Hello,
     /// Algorithm code, whether twice, the block; answered with `Score`.
     Put,
-    /// A score; answered with `Block` or `Absent`.
+    /// A score; answered with `Block` or `Absent`, once peers were asked.
     Get,
-    /// The same, and peers are not asked.
-    GetHere,
     /// A score; answered with `Done` or `Absent`.
     Contains,
     /// Answered with `Number`.
@@ -64,11 +62,10 @@ pub(crate) enum Kind {
     Exit,
 }
 
-const KINDS: [Kind; 25] = [
+const KINDS: [Kind; 24] = [
     Kind::Hello,
     Kind::Put,
     Kind::Get,
-    Kind::GetHere,
     Kind::Contains,
     Kind::MostBlocks,
     Kind::Remove,

@@ -21,8 +21,6 @@ pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub(crate) struct RemoteStore {
     home: PathBuf,
     idle: Mutex<Vec<UnixStream>>,
-    /// Whether the daemon may ask its peers for what it lacks.
-    ask_peers: bool,
 }
 
 /// The name of the socket in the home directory.
@@ -57,7 +55,7 @@ pub(crate) fn connect(home: &Path) -> io::Result<Option<UnixStream>> {
 impl RemoteStore {
     /// The store behind a connection; more are made when they are needed.
     pub(crate) fn new(home: &Path, first: UnixStream) -> Self {
-        Self { home: home.to_owned(), idle: Mutex::new(vec![first]), ask_peers: true }
+        Self { home: home.to_owned(), idle: Mutex::new(vec![first]) }
     }
 
     fn socket(&self) -> io::Result<UnixStream> {
@@ -122,8 +120,7 @@ impl BlockStore for RemoteStore {
     }
 
     fn get_into(&self, score: &Score, buffer: &mut Vec<u8>) -> Result<bool> {
-        let kind = if self.ask_peers { Kind::Get } else { Kind::GetHere };
-        Ok(self.ask(kind, &[&score.to_binary()], buffer)? == Kind::Block)
+        Ok(self.ask(Kind::Get, &[&score.to_binary()], buffer)? == Kind::Block)
     }
 
     fn contains(&self, score: &Score) -> Result<bool> {

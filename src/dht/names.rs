@@ -42,8 +42,15 @@ pub(crate) fn is_private(address: &SocketAddr) -> bool {
     krpc::is_local(address.ip())
 }
 
+/// Whether a node that listens there and begins at those nodes is in a private network: all that it listens on is
+/// private, where an address that stands for all of them is what the nodes are.
+pub(crate) fn is_private_network(listening: &[SocketAddr], bootstrap: &[SocketAddr]) -> bool {
+    let known = !bootstrap.is_empty() && bootstrap.iter().all(is_private);
+    listening.iter().all(|address| is_private(address) || (is_any(address) && known))
+}
+
 /// Whether an address stands for all addresses of the machine.
-pub(crate) fn is_any(address: &SocketAddr) -> bool {
+fn is_any(address: &SocketAddr) -> bool {
     match address.ip() {
         IpAddr::V4(ip) => ip.is_unspecified(),
         IpAddr::V6(ip) => ip.is_unspecified(),

@@ -31,8 +31,9 @@ struct Known {
 #[derive(Debug, Default)]
 pub(crate) struct Book {
     peers: BTreeMap<PeerId, Known>,
-    /// How often an address became known.
+    /// How often something changed, and how often it had when it was written last.
     changes: u64,
+    written: u64,
 }
 
 fn path(home: &Path) -> PathBuf {
@@ -64,15 +65,20 @@ impl Book {
         Ok(book)
     }
 
-    /// Writes the book, whole or not at all.
-    pub(crate) fn write(&self, home: &Path) -> Result<(), Failure> {
+    /// Writes the book, whole or not at all, when something changed.
+    pub(crate) fn write(&mut self, home: &Path) -> Result<(), Failure> {
+        if self.changes == self.written {
+            return Ok(());
+        }
         let path = path(home);
         let peers = self.peers.iter().map(|(peer, known)| {
             let addresses: Vec<_> = known.addresses.iter().map(ToString::to_string).collect();
             (peer.to_string(), json!({"addresses": addresses, "given": known.given, "ban": known.ban}))
         });
         let text = Value::Object(peers.collect()).to_string();
-        crate::output_file::replace(&path, text.as_bytes()).map_err(|source| Failure::io("write", &path, source))
+        crate::output_file::replace(&path, text.as_bytes()).map_err(|source| Failure::io("write", &path, source))?;
+        self.written = self.changes;
+        Ok(())
     }
 
     /// Where a peer may be.
@@ -108,6 +114,7 @@ impl Book {
     pub(crate) fn give(&mut self, peer: &PeerId, address: SocketAddr) {
         self.reached(peer, address);
         self.peers.entry(*peer).or_default().given = true;
+        self.changes += 1;
     }
 
     /// The peer was reached there.
@@ -122,7 +129,7 @@ impl Book {
         self.changes += 1;
     }
 
-    /// Changes whenever an address becomes known.
+    /// Changes whenever something becomes known.
     pub(crate) const fn changes(&self) -> u64 {
         self.changes
     }
@@ -140,11 +147,14 @@ impl Book {
 
     pub(crate) fn set_ban(&mut self, peer: &PeerId, why: &str) {
         self.peers.entry(*peer).or_default().ban = Some(why.to_owned());
+        self.changes += 1;
     }
 
     /// Lifts a ban; whether there was one.
     pub(crate) fn lift_ban(&mut self, peer: &PeerId) -> bool {
-        self.peers.get_mut(peer).is_some_and(|known| known.ban.take().is_some())
+        let lifted = self.peers.get_mut(peer).is_some_and(|known| known.ban.take().is_some());
+        self.changes += u64::from(lifted);
+        lifted
     }
 }
 

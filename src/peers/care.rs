@@ -69,7 +69,6 @@ impl Peers {
             self.figures.looked_at.store(looked_at, Ordering::Relaxed);
         }
         *lock(&self.figures.last_care) = Some(Instant::now());
-        self.figures.cared.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Every block that a root needs, each once, the root last.

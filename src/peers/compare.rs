@@ -10,7 +10,7 @@ use cas::Score;
 use replication::{
     Found, PeerId, Placement, RangeQuery, RangeReply, Reconciliation, Refusal, Salt, Selection, Step, Word, answer,
 };
-use tokio::task::spawn_blocking;
+use tokio::task::{block_in_place, spawn_blocking};
 
 use crate::{
     daemon::stop::Stop,
@@ -112,7 +112,7 @@ impl Peers {
                 }
             }
         }
-        self.repairs.save(self);
+        block_in_place(|| self.repairs.save(self));
         Ok(differences)
     }
 

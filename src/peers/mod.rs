@@ -129,7 +129,6 @@ pub(crate) struct Figures {
     pub(crate) missed: AtomicU64,
     pub(crate) pushed: AtomicU64,
     pub(crate) repaired: AtomicU64,
-    pub(crate) cared: AtomicU64,
     /// Blocks of pins that had too few copies when they were last looked at, and how many were looked at.
     pub(crate) endangered: AtomicU64,
     pub(crate) looked_at: AtomicU64,
@@ -247,9 +246,15 @@ impl Peers {
         change: impl FnOnce(&mut Option<Pool>) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let mut pool = self.pool.write().unwrap_or_else(PoisonError::into_inner);
-        let before = pool.as_ref().map(Pool::id);
+        let what = |pool: &Option<Pool>| pool.as_ref().map(|pool| (pool.id(), pool.heads()));
+        let before = what(&pool);
         let changed = change(&mut pool)?;
-        if pool.as_ref().map(Pool::id) != before {
+        let after = what(&pool);
+        // Entries that are known already come again and again; they are worth no writing.
+        if after == before {
+            return Ok(changed);
+        }
+        if after.map(|(id, _)| id) != before.map(|(id, _)| id) {
             self.pool_changed.notify_one();
         }
         match pool.as_ref() {
@@ -652,8 +657,7 @@ impl Peers {
         for (_, score) in &arrivals.entries {
             let root = self.store.is_root(score)?;
             let bucket = Bucket::of(score);
-            let wanted =
-                if root { placement.root_holders(bucket).contains(peer) } else { placement.holds(peer, bucket) };
+            let wanted = placement.holders_of(bucket, root).contains(peer);
             if wanted {
                 arrived.scores.push(*score);
                 arrived.roots.push(root);

@@ -15,6 +15,7 @@ use tokio::{
 
 use crate::{
     daemon::stop::Stop,
+    failure::Failure,
     peers::{
         Peers,
         link::{Link, LinkError},
@@ -34,6 +35,16 @@ const AT_ONCE: usize = 16;
 pub(crate) struct Queue {
     waiting: Mutex<VecDeque<(Score, bool)>>,
     wake: Notify,
+}
+
+impl Spread {
+    /// Whether each block has as many copies as were asked for.
+    pub(crate) fn kept(&self, wanted: usize) -> Result<(), Failure> {
+        if self.short == 0 {
+            return Ok(());
+        }
+        Err(Failure::Copies { short: self.short, blocks: self.blocks, wanted, copies: self.copies })
+    }
 }
 
 impl Queue {
@@ -92,8 +103,7 @@ pub(crate) async fn run(peers: Arc<Peers>, mut stop: Stop) {
             let placement = peers.placement();
             let mut targets = Targets::new();
             for (score, root) in batch {
-                let bucket = Bucket::of(&score);
-                let holders = if root { placement.root_holders(bucket) } else { placement.holders(bucket) };
+                let holders = placement.holders_of(Bucket::of(&score), root);
                 for peer in holders.into_iter().filter(|peer| *peer != peers.id() && peers.is_askable(peer)) {
                     targets.entry(peer).or_default().push((score, root));
                 }
@@ -214,9 +224,7 @@ impl Peers {
 
     /// Copies that a block should have at other peers.
     fn wanted(&self, score: &Score, root: bool) -> usize {
-        let placement = self.placement();
-        let bucket = Bucket::of(score);
-        let holders = if root { placement.root_holders(bucket) } else { placement.holders(bucket) };
+        let holders = self.placement().holders_of(Bucket::of(score), root);
         holders.iter().filter(|peer| **peer != self.id()).count()
     }
 

@@ -15,7 +15,7 @@ use crate::{
     dht::{
         client::VERSION,
         driver::Driver,
-        names::{is_any, is_private, resolve_all},
+        names::{is_private_network, resolve_all},
         state::State,
         udp::Udp,
     },
@@ -72,8 +72,7 @@ impl Swarm {
         let lock = state.lock()?;
         let saved = state.read()?;
         let bootstrap = resolve_all(&bootstrap, public, true)?;
-        let known_private = !bootstrap.is_empty() && bootstrap.iter().all(is_private);
-        let private = !public && (is_private(&address) || is_any(&address) && known_private);
+        let private = !public && is_private_network(&[address], &bootstrap);
         let settings = Settings {
             v4: address.is_ipv4(),
             v6: address.is_ipv6(),

@@ -9,6 +9,8 @@ use std::{
 use cas::{BlockStore as _, Change, Score};
 use replication::{Arrived, Bucket, MOST_SCORES, PeerId, Placement, Word};
 
+use tokio::task::block_in_place;
+
 use crate::{
     daemon::stop::Stop,
     peers::{Peers, link::LinkError},
@@ -97,7 +99,7 @@ impl Peers {
             if !same {
                 let cursor = self.list(peer, &placement, held.get(peer)).await?;
                 self.keep_cursor(peer, cursor);
-                self.keep_note(placement_key(peer), digest(&placement));
+                self.keep_note(placement_key(peer), placement.digest().to_vec());
             }
             held.insert(*peer, placement.clone());
         }
@@ -115,7 +117,7 @@ impl Peers {
                 self.keep_cursor(peer, cursor);
                 return Ok(());
             }
-            self.note(peer, &placement, &arrived)?;
+            block_in_place(|| self.note(peer, &placement, &arrived))?;
             let more = arrived.more && arrived.next > cursor.after;
             cursor.after = arrived.next;
             self.keep_cursor(peer, cursor);
@@ -155,7 +157,7 @@ impl Peers {
         let mut from = any.then_some(0_u16);
         while let Some(at) = from {
             let arrived = self.arrived(peer, &Word::List { from: at, buckets: buckets.clone() }).await?;
-            self.note(peer, placement, &arrived)?;
+            block_in_place(|| self.note(peer, placement, &arrived))?;
             let next = u16::try_from(arrived.next).ok().filter(|next| arrived.more && *next > at);
             from = next;
         }
@@ -167,8 +169,7 @@ impl Peers {
         let failed = |error: cas::Error| LinkError::Io(std::io::Error::other(error));
         let id = self.id();
         for (score, root) in arrived.scores.iter().zip(&arrived.roots) {
-            let bucket = Bucket::of(score);
-            let ours = if *root { placement.root_holders(bucket).contains(&id) } else { placement.holds(&id, bucket) };
+            let ours = placement.holders_of(Bucket::of(score), *root).contains(&id);
             let lacking = |score: &Score| {
                 Ok::<_, cas::Error>(!self.store.contains(score)? || *root && !self.store.is_root(score)?)
             };
@@ -187,7 +188,8 @@ impl Peers {
 
     /// Keeps a cursor, after what it stands for is in the queue of repairs.
     fn keep_cursor(&self, peer: &PeerId, cursor: Cursor) {
-        self.repairs.save(self);
+        // Waiting for the disk must not keep links waiting.
+        block_in_place(|| self.repairs.save(self));
         let note = [cursor.epoch.to_be_bytes(), cursor.after.to_be_bytes()].concat();
         self.keep_note(key(peer), note);
     }
@@ -202,20 +204,11 @@ impl Peers {
     /// Whether this was the placement when everything that the peer has was looked through.
     fn had_placement(&self, peer: &PeerId, placement: &Placement) -> bool {
         let noted = self.store.note(&placement_key(peer)).ok().flatten();
-        noted.is_some_and(|noted| noted == digest(placement))
+        noted.is_some_and(|noted| noted == placement.digest())
     }
 }
 
 /// The key of the note that keeps for which placement a peer was looked through.
 fn placement_key(peer: &PeerId) -> Vec<u8> {
     [&b"placement/"[..], peer.as_bytes()].concat()
-}
-
-fn digest(placement: &Placement) -> Vec<u8> {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(&(placement.replicas() as u64).to_be_bytes());
-    for peer in placement.peers() {
-        hasher.update(peer.as_bytes());
-    }
-    hasher.finalize().as_bytes().to_vec()
 }

@@ -13,7 +13,7 @@ use crate::{
         arguments::Serve,
         client::VERSION,
         driver::Driver,
-        names::{is_any, is_private, resolve_all},
+        names::{is_private_network, resolve_all},
         state::State,
         udp::Udp,
     },
@@ -35,8 +35,7 @@ pub(crate) fn run(serve: &Serve, state: &State) -> Result<(), Failure> {
     // Saved nodes do as well as a name that has no address at the moment.
     let bootstrap = resolve_all(&serve.bootstrap, serve.public, serve.public || saved.is_some())?;
     let (sockets, addresses) = sockets(serve)?;
-    let known_private = !bootstrap.is_empty() && bootstrap.iter().all(is_private);
-    let private = !serve.public && addresses.iter().all(|bind| is_private(bind) || (is_any(bind) && known_private));
+    let private = !serve.public && is_private_network(&addresses, &bootstrap);
     let settings = Settings {
         v4: addresses.iter().any(SocketAddr::is_ipv4),
         v6: addresses.iter().any(SocketAddr::is_ipv6),
