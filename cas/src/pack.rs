@@ -183,9 +183,23 @@ pub(crate) fn read_record(
     length: u32,
     buffer: &mut Vec<u8>,
 ) -> io::Result<Option<[u8; RECORD_HEADER]>> {
+    let mut header = [0; RECORD_HEADER];
+    if buffer.capacity() == 0 {
+        // A new buffer is not cleared to be filled. The header lies in the block's first page, or in the one before.
+        buffer.reserve_exact(length as usize);
+        let block = offset + RECORD_HEADER as u64;
+        while buffer.len() < length as usize {
+            let at = block + buffer.len() as u64;
+            if rustix::io::pread(file, rustix::buffer::spare_capacity(buffer), at)? == 0 {
+                return Ok(None);
+            }
+        }
+        buffer.truncate(length as usize);
+        file.read_exact_at(&mut header, offset)?;
+        return Ok(Some(header));
+    }
     // Grows only: a reused buffer of the same size costs no clearing.
     buffer.resize(length as usize, 0);
-    let mut header = [0; RECORD_HEADER];
     let read = rustix::io::preadv(file, &mut [IoSliceMut::new(&mut header), IoSliceMut::new(buffer)], offset)?;
     let Some(of_block) = read.checked_sub(RECORD_HEADER) else { return Ok(None) };
     match file.read_exact_at(&mut buffer[of_block..], offset + read as u64) {

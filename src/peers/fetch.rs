@@ -11,7 +11,7 @@ use cas::{BlockStore as _, Score};
 use replication::{Bucket, Candidate, NotFound, PeerId, ReadPlan, ReadStep};
 use tokio::{
     sync::{OnceCell, Semaphore},
-    task::{JoinSet, spawn_blocking},
+    task::JoinSet,
     time::timeout,
 };
 
@@ -136,7 +136,7 @@ impl Peers {
         };
         let Some(block) = got.inspect_err(|error| self.failed(peer, error))? else { return Ok(None) };
         let (store, bytes) = (Arc::clone(&self.store), block.clone());
-        let stored = spawn_blocking(move || store.put_if(&score, &bytes)).await;
+        let stored = self.threads.run(move || store.put_if(&score, &bytes)).await;
         match stored.map_err(std::io::Error::other)? {
             Ok(true) => {}
             Ok(false) => {

@@ -20,6 +20,7 @@ pub(crate) mod server;
 pub(crate) mod speed;
 pub(crate) mod swarm;
 pub(crate) mod sync;
+pub(crate) mod threads;
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -47,6 +48,7 @@ use crate::{
         identity::Identity,
         link::{Link, LinkError},
         pool::Pool,
+        threads::Threads,
     },
 };
 
@@ -70,6 +72,8 @@ pub(crate) struct Peers {
     pub(crate) store: Arc<PackStore>,
     pub(crate) settings: Settings,
     pub(crate) runtime: tokio::runtime::Handle,
+    /// Where blocks are read and stored for links.
+    pub(crate) threads: Threads,
     home: PathBuf,
     capacity: Option<u64>,
     pool: RwLock<Option<Pool>>,
@@ -166,6 +170,7 @@ impl Peers {
             store,
             settings,
             runtime,
+            threads: Threads::start().map_err(|source| Failure::io("start threads for", home, source))?,
             home: home.to_owned(),
             capacity,
             pool: RwLock::new(pool),

@@ -8,10 +8,7 @@ use std::{
 
 use cas::{BlockStore as _, Score};
 use replication::{Bits, Bucket, MOST_SCORES, PeerId, Word};
-use tokio::{
-    sync::Notify,
-    task::{JoinSet, spawn_blocking},
-};
+use tokio::{sync::Notify, task::JoinSet};
 
 use crate::{
     daemon::stop::Stop,
@@ -161,7 +158,7 @@ impl Peers {
 
     async fn push_block(self: &Arc<Self>, link: &Link, score: Score, root: bool) -> Result<(), LinkError> {
         let store = Arc::clone(&self.store);
-        let read = spawn_blocking(move || store.get(&score)).await.map_err(io::Error::other)?;
+        let read = self.threads.run(move || store.get(&score)).await.map_err(io::Error::other)?;
         // What is gone or damaged meanwhile cannot be given; who counts copies will see it.
         let Ok(Some(block)) = read else { return Ok(()) };
         let length = block.len();

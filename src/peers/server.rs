@@ -29,6 +29,7 @@ use crate::{
         identity::peer_of,
         link::{AT_ONCE, FRAME, WINDOWS},
         lock,
+        threads::Panicked,
     },
 };
 
@@ -218,9 +219,10 @@ async fn body(request: Request<Incoming>, most: usize) -> Result<Bytes, Refusal>
     Ok(read.map_err(|_| wrong())?.map_err(|_| wrong())?.to_bytes())
 }
 
-/// Runs what may wait for the disk where waiting hurts nobody.
-async fn blocking<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {
-    spawn_blocking(run).await.map_err(|_| Refusal::new(Refusal::FAILED, "it panicked"))
+impl From<Panicked> for Refusal {
+    fn from(panicked: Panicked) -> Self {
+        Self::new(Self::FAILED, panicked.to_string())
+    }
 }
 
 fn failed(error: &StoreError) -> Refusal {
@@ -243,14 +245,15 @@ async fn word(
     let word = Word::from_bytes(&said)?;
     peers.transfer(&peer, said.len())?;
     let for_thread = Arc::clone(peers);
-    let results = blocking(move || for_thread.answer(&peer, from, word)).await??;
+    // A word may look through much of the store: blocks do not wait for it.
+    let results = spawn_blocking(move || for_thread.answer(&peer, from, word)).await.map_err(|_| Panicked)??;
     Ok(respond(StatusCode::OK, Envelope::Answer { results }.to_bytes()))
 }
 
 async fn get(peers: &Arc<Peers>, peer: PeerId, score: Score) -> Result<Answer, Refusal> {
     peers.admit_member(&peer)?;
     let store = Arc::clone(&peers.store);
-    match blocking(move || store.get(&score)).await? {
+    match peers.threads.run(move || store.get(&score)).await? {
         Ok(Some(block)) => {
             peers.transfer(&peer, block.len())?;
             peers.went(&peer, block.len());
@@ -269,7 +272,7 @@ async fn put(peers: &Arc<Peers>, peer: PeerId, score: Score, request: Request<In
     peers.transfer(&peer, block.len())?;
     peers.store_for(&peer, block.len())?;
     let store = Arc::clone(&peers.store);
-    let stored = blocking(move || {
+    let stored = peers.threads.run(move || {
         let right = store.put_if(&score, &block)?;
         if right && root {
             store.put_twice(score.algorithm(), &block)?;
