@@ -2,12 +2,14 @@
 
 use std::{
     collections::HashMap,
+    num::NonZeroUsize,
     sync::{Arc, Mutex, atomic::Ordering},
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use cas::{BlockStore as _, Score};
+use lru::LruCache;
 use replication::{Bucket, Candidate, NotFound, PeerId, ReadPlan, ReadStep};
 use tokio::{
     sync::{OnceCell, Semaphore},
@@ -25,8 +27,12 @@ const YOUNG: Duration = Duration::from_secs(15);
 const AGAIN: Duration = Duration::from_millis(500);
 /// How long it is remembered that nobody has a block.
 const ABSENT: Duration = Duration::from_secs(20);
-/// Blocks that are fetched ahead at once.
+/// Blocks that are fetched ahead at once, and that wait for it.
 const AHEAD: usize = 64;
+const WAITING: usize = 1024;
+/// Blocks that were fetched ahead and wait in memory for whoever reads them: 32 MiB. They are stored, too, but past the
+/// page cache, so that reading them from there would be reading them from the disk.
+const READY: NonZeroUsize = NonZeroUsize::new(256).expect("not zero");
 
 type Fetched = Result<Bytes, Arc<NotFound>>;
 
@@ -34,12 +40,32 @@ type Fetched = Result<Bytes, Arc<NotFound>>;
 pub(crate) struct Fetches {
     under_way: Mutex<HashMap<Score, Arc<OnceCell<Fetched>>>>,
     absent: Mutex<HashMap<Score, (Instant, Arc<NotFound>)>>,
-    ahead: Arc<Semaphore>,
+    ahead: Semaphore,
+    waiting: Arc<Semaphore>,
+    ready: Mutex<LruCache<Score, Bytes>>,
 }
 
 impl Default for Fetches {
     fn default() -> Self {
-        Self { under_way: Mutex::default(), absent: Mutex::default(), ahead: Arc::new(Semaphore::new(AHEAD)) }
+        Self {
+            under_way: Mutex::default(),
+            absent: Mutex::default(),
+            ahead: Semaphore::new(AHEAD),
+            waiting: Arc::new(Semaphore::new(WAITING)),
+            ready: Mutex::new(LruCache::new(READY)),
+        }
+    }
+}
+
+impl Fetches {
+    /// A block that was fetched ahead.
+    pub(crate) fn take(&self, score: &Score) -> Option<Bytes> {
+        lock(&self.ready).pop(score)
+    }
+
+    /// Whether a block is on its way.
+    pub(crate) fn is_under_way(&self, score: &Score) -> bool {
+        lock(&self.under_way).contains_key(score)
     }
 }
 
@@ -162,11 +188,16 @@ impl Peers {
             if self.store.contains(score).unwrap_or(true) {
                 continue;
             }
-            let Ok(slot) = Arc::clone(&self.fetches.ahead).try_acquire_owned() else { return };
+            let Ok(place) = Arc::clone(&self.fetches.waiting).try_acquire_owned() else { return };
             let (peers, score) = (Arc::clone(self), *score);
             self.runtime.spawn(async move {
-                let _fetched = peers.fetch(score).await;
-                drop(slot);
+                let slot = peers.fetches.ahead.acquire().await;
+                // Whoever needed it meanwhile has fetched it.
+                let here = peers.store.contains(&score).unwrap_or(true);
+                if !here && let Ok(block) = peers.fetch(score).await {
+                    lock(&peers.fetches.ready).put(score, block);
+                }
+                drop((slot, place));
             });
         }
     }

@@ -32,18 +32,22 @@ impl BlockStore for PooledStore {
     }
 
     fn get_into(&self, score: &Score, buffer: &mut Vec<u8>) -> Result<bool> {
-        let damaged = match self.here.get_into(score, buffer) {
-            Ok(true) => return Ok(true),
-            Ok(false) => false,
-            Err(Error::Damaged { .. }) => true,
-            Err(error) => return Err(error),
+        let fetches = &self.peers.fetches;
+        if let Some(block) = fetches.take(score) {
+            return Ok(fill(buffer, &block));
+        }
+        let damaged = if fetches.is_under_way(score) {
+            false
+        } else {
+            match self.here.get_into(score, buffer) {
+                Ok(true) => return Ok(true),
+                Ok(false) => false,
+                Err(Error::Damaged { .. }) => true,
+                Err(error) => return Err(error),
+            }
         };
         match self.peers.runtime.block_on(self.peers.fetch(*score)) {
-            Ok(block) => {
-                buffer.clear();
-                buffer.extend_from_slice(&block);
-                Ok(true)
-            }
+            Ok(block) => Ok(fill(buffer, &block)),
             Err(missing) => {
                 tracing::debug!(%missing, "a block is missing");
                 if damaged { Err(Error::Damaged { score: *score }) } else { Ok(false) }
@@ -86,4 +90,10 @@ impl BlockStore for PooledStore {
     fn hold(&self) -> Hold {
         self.here.hold()
     }
+}
+
+fn fill(buffer: &mut Vec<u8>, block: &[u8]) -> bool {
+    buffer.clear();
+    buffer.extend_from_slice(block);
+    true
 }
