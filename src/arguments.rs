@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use cas::Algorithm;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
-use offs::ContentType;
+use offs::{ContentType, Parameters};
 
 use crate::{
     dht::arguments::{Dht, Key},
@@ -128,6 +128,18 @@ pub(crate) struct Put {
 pub(crate) enum ParityShape {
     None,
     Shape { data: u8, parity: u8 },
+}
+
+impl ParityShape {
+    /// Makes parameters have this parity.
+    pub(crate) fn apply(self, parameters: &mut Parameters) {
+        match self {
+            Self::None => *parameters = parameters.without_parity(),
+            Self::Shape { data, parity } => {
+                (parameters.code, parameters.data, parameters.parity) = (Parameters::default().code, data, parity);
+            }
+        }
+    }
 }
 
 impl std::str::FromStr for ParityShape {

@@ -2,9 +2,10 @@
 
 use std::{io, net::SocketAddr, path::Path};
 
+use offs::Parameters;
 use serde::Deserialize;
 
-use crate::{failure::Failure, size::Size};
+use crate::{arguments::ParityShape, failure::Failure, size::Size};
 
 /// The settings. What a flag says wins over them.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -22,6 +23,9 @@ pub(crate) struct Config {
     /// Section `[dht]`.
     #[serde(default)]
     pub(crate) dht: DhtSettings,
+    /// Section `[http]`.
+    #[serde(default)]
+    pub(crate) http: HttpSettings,
     /// What `put` uses when no flag says otherwise.
     #[serde(default)]
     pub(crate) put: PutDefaults,
@@ -86,6 +90,24 @@ impl DhtSettings {
     }
 }
 
+/// Section `[http]`: the door for people.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct HttpSettings {
+    /// Whether there is one.
+    pub(crate) on: bool,
+    /// Where it is; when nothing is said, it may be missing.
+    pub(crate) listen: Option<SocketAddr>,
+    /// Names that it answers to, besides addresses and `localhost`.
+    pub(crate) names: Vec<String>,
+}
+
+impl Default for HttpSettings {
+    fn default() -> Self {
+        Self { on: true, listen: None, names: Vec::new() }
+    }
+}
+
 /// Section `[put]`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -93,6 +115,28 @@ pub(crate) struct PutDefaults {
     pub(crate) tuple: Option<u8>,
     pub(crate) parity: Option<String>,
     pub(crate) hash: Option<String>,
+}
+
+impl PutDefaults {
+    /// How files are stored.
+    pub(crate) fn parameters(&self, home: &Path) -> Result<Parameters, Failure> {
+        let wrong = |what: &str, detail: String| Failure::Config {
+            path: home.join("config.toml"),
+            detail: format!("put.{what}: {detail}"),
+        };
+        let mut parameters = Parameters::default();
+        if let Some(text) = &self.parity {
+            text.parse::<ParityShape>().map_err(|error| wrong("parity", error.to_owned()))?.apply(&mut parameters);
+        }
+        if let Some(hash) = &self.hash {
+            parameters.algorithm = hash.parse().map_err(|error: cas::ParseScoreError| wrong("hash", error.to_string()))?;
+        }
+        if let Some(tuple) = self.tuple {
+            parameters.tuple = tuple;
+            parameters.check().map_err(|error| wrong("tuple", error.to_string()))?;
+        }
+        Ok(parameters)
+    }
 }
 
 impl Config {

@@ -13,7 +13,7 @@ mod put;
 mod replicate;
 mod serve;
 mod stats;
-mod status;
+pub(crate) mod status;
 mod verify;
 
 use clap::CommandFactory as _;

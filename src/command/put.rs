@@ -10,7 +10,7 @@ use offs::{Code, ContentType, OffUrl, Parameters, PutOptions, Stored, SystemDice
 use serde_json::json;
 
 use crate::{
-    arguments::{ParityShape, Put},
+    arguments::Put,
     failure::Failure,
     home::Access,
     output,
@@ -58,33 +58,15 @@ fn check(arguments: &Put) -> Result<(), Failure> {
 
 /// From flags, then settings, then defaults.
 fn parameters(home: &Access, arguments: &Put) -> Result<Parameters, Failure> {
-    let wrong = |what: &str, detail: String| Failure::Config {
-        path: home.path().join("config.toml"),
-        detail: format!("put.{what}: {detail}"),
-    };
-    let settings = &home.config.put;
-    let mut parameters = Parameters::default();
-    let parity = match (&arguments.parity, &settings.parity) {
-        (Some(parity), _) => Some(*parity),
-        (None, Some(text)) => Some(text.parse().map_err(|error: &str| wrong("parity", error.to_owned()))?),
-        (None, None) => None,
-    };
-    match parity {
-        Some(ParityShape::None) => parameters = parameters.without_parity(),
-        Some(ParityShape::Shape { data, parity }) => (parameters.data, parameters.parity) = (data, parity),
-        None => {}
+    let mut parameters = home.config.put.parameters(home.path())?;
+    if let Some(shape) = arguments.parity {
+        shape.apply(&mut parameters);
     }
     if parameters.code != Code::None && arguments.code == "novelpoly" {
         parameters.code = Code::Novelpoly;
     }
-    if let Some(hash) = &settings.hash {
-        parameters.algorithm = hash.parse().map_err(|error: cas::ParseScoreError| wrong("hash", error.to_string()))?;
-    }
     parameters.algorithm = arguments.hash.unwrap_or(parameters.algorithm);
-    parameters.tuple = arguments.tuple.or(settings.tuple).unwrap_or(parameters.tuple);
-    if arguments.tuple.is_none() && settings.tuple.is_some() {
-        parameters.check().map_err(|error| wrong("tuple", error.to_string()))?;
-    }
+    parameters.tuple = arguments.tuple.unwrap_or(parameters.tuple);
     parameters.check()?;
     Ok(parameters)
 }

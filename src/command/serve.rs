@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use sd_notify::NotifyState;
 use tokio::{
-    net::TcpSocket,
+    net::{TcpListener, TcpSocket},
     signal::unix::{SignalKind, signal},
 };
 
@@ -14,7 +14,7 @@ use crate::{
     failure::Failure,
     home::{Entered, Home},
     peers::arguments::Serve,
-    progress::say,
+    progress::{say, warn},
 };
 
 pub(crate) fn run(arguments: &Arguments, serve: &Serve) -> Result<(), Failure> {
@@ -27,6 +27,9 @@ pub(crate) fn run(arguments: &Arguments, serve: &Serve) -> Result<(), Failure> {
     settings.known.extend(serve.peer.iter().cloned());
     settings.lan &= !serve.no_lan;
     home.allow_faults = serve.allow_faults;
+    let http = &mut home.config.http;
+    http.listen = serve.http.or(http.listen);
+    http.on = (http.on || serve.http.is_some()) && !serve.no_http;
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     let runtime = builder.enable_all().max_blocking_threads(512).build().map_err(Failure::Socket)?;
     let ended = runtime.block_on(serve_home(Arc::from(home)));
@@ -39,6 +42,7 @@ async fn serve_home(home: Arc<Home>) -> Result<(), Failure> {
     let address = home.config.peers.listen;
     let listener = listen(address).map_err(|source| Failure::Bind { address, source })?;
     let local = listener.local_addr().map_err(Failure::Socket)?;
+    let http = listen_http(&home)?;
     let peers = home.peers()?;
     peers.set_port(local.port());
     let stop = Stop::new();
@@ -46,14 +50,34 @@ async fn serve_home(home: Arc<Home>) -> Result<(), Failure> {
     notify(&[NotifyState::Ready]);
     let watchdog = tokio::spawn(watch(stop.clone()));
     say(format_args!("offs: peer {} takes links on {local}", peers.id()));
-    let ended = daemon::run(home, listener, &stop).await;
+    if let Some(http) = http.as_ref().and_then(|http| http.local_addr().ok()) {
+        say(format_args!("offs: http://{http}/"));
+    }
+    let ended = daemon::run(home, listener, http, &stop).await;
     notify(&[NotifyState::Stopping]);
     watchdog.abort();
     listening.abort();
     ended
 }
 
-fn listen(address: SocketAddr) -> std::io::Result<tokio::net::TcpListener> {
+/// The door for people. When nobody has said where it is to be, it may be missing: another daemon may be there.
+fn listen_http(home: &Home) -> Result<Option<TcpListener>, Failure> {
+    let settings = &home.config.http;
+    if !settings.on {
+        return Ok(None);
+    }
+    let address = settings.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 23402)));
+    match listen(address) {
+        Ok(listener) => Ok(Some(listener)),
+        Err(error) if settings.listen.is_none() => {
+            warn(&format!("there is no door for people: cannot listen on {address}: {error}"));
+            Ok(None)
+        }
+        Err(source) => Err(Failure::Bind { address, source }),
+    }
+}
+
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     // A daemon that is started again at once gets its port back.
     socket.set_reuseaddr(true)?;

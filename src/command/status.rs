@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     command::peers,
+    daemon::supervisor::Health,
     failure::Failure,
     home::Home,
     output,
@@ -22,16 +23,20 @@ pub(crate) fn run(home: &Home, status: &Status) -> Result<(), Failure> {
         return if found { Ok(()) } else { Err(Failure::NoService { name: name.clone() }) };
     }
     let engine = home.peers()?;
-    let services = home.services.list();
-    if services.is_empty() {
+    if home.services.list().is_empty() {
         // Without a daemon nobody has greeted anybody yet.
         engine.runtime.block_on(engine.greet_all());
     }
-    let value = to_json(home, &engine, &services);
+    let value = value(home)?;
     if status.json { output::json(&value) } else { print(&value) }
 }
 
-fn to_json(home: &Home, engine: &Peers, services: &[(&'static str, crate::daemon::supervisor::Health)]) -> Value {
+/// How everything is.
+pub(crate) fn value(home: &Home) -> Result<Value, Failure> {
+    Ok(to_json(home, &*home.peers()?, &home.services.list()))
+}
+
+fn to_json(home: &Home, engine: &Peers, services: &[(&'static str, Health)]) -> Value {
     let store = home.store.statistics();
     let figures = &engine.figures;
     let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
@@ -40,23 +45,26 @@ fn to_json(home: &Home, engine: &Peers, services: &[(&'static str, crate::daemon
         let members = if pool.is_open() { engine.others().len() + 1 } else { pool.members().len() };
         json!({"name": pool.name(), "open": pool.is_open(), "members": members, "id": Pool::pool_id(pool).to_string()})
     });
-    let services = services.iter().map(|(name, health)| {
+    let shown = services.iter().map(|(name, health)| {
         let health = json!({"running": health.running, "restarts": health.restarts, "last": health.last});
         ((*name).to_owned(), health)
     });
     let known: Vec<_> = peers::known(engine).iter().map(|peer| peers::to_json(engine, peer)).collect();
     let looked = lock(&figures.last_care).map(|at| at.elapsed().as_secs());
     json!({
-        "daemon": (!home.services.list().is_empty()).then(std::process::id),
+        "daemon": (!services.is_empty()).then(std::process::id),
         "peer": engine.id().to_string(),
         "port": engine.port(),
         "pool": pool,
         "replicas": engine.settings.replicas,
         "live": engine.live().len(),
-        "services": services.collect::<serde_json::Map<_, _>>(),
+        "services": shown.collect::<serde_json::Map<_, _>>(),
         "peers": known,
         "blocks": store.records,
         "bytes": store.bytes,
+        "free": engine.room_left(),
+        "missing_packs": store.missing_packs,
+        "quarantined": store.quarantined,
         "pinned_blocks": count(&figures.looked_at),
         "endangered": count(&figures.endangered),
         "looked_seconds_ago": looked,

@@ -1,5 +1,6 @@
 //! The daemon: what runs as long as it runs.
 
+mod backend;
 pub(crate) mod stop;
 pub(crate) mod supervisor;
 
@@ -13,6 +14,7 @@ use std::{
 
 use cas::{BlockStore, Score};
 use clap::Parser as _;
+use gateway::Gateway;
 use serde_json::Value;
 use tokio::{
     net::{TcpListener, UnixListener},
@@ -24,7 +26,7 @@ use crate::{
     arguments::Arguments,
     command,
     control::{door, remote_store},
-    daemon::{stop::Stop, supervisor::Service},
+    daemon::{backend::HomeBackend, stop::Stop, supervisor::Service},
     failure::Failure,
     home::Home,
     peers::{self, Peers, pooled_store::PooledStore},
@@ -75,7 +77,12 @@ impl door::Service for Daemon {
 }
 
 /// Runs the services of a home until it is told to stop.
-pub(crate) async fn run(home: Arc<Home>, listener: TcpListener, stop: &Stop) -> Result<(), Failure> {
+pub(crate) async fn run(
+    home: Arc<Home>,
+    listener: TcpListener,
+    http: Option<TcpListener>,
+    stop: &Stop,
+) -> Result<(), Failure> {
     let (peers, services) = (home.peers()?, Arc::clone(&home.services));
     let listener = Arc::new(listener);
     let control = bind_control(home.path())?;
@@ -130,6 +137,18 @@ pub(crate) async fn run(home: Arc<Home>, listener: TcpListener, stop: &Stop) -> 
     service!("audit", peers::audit::run);
     service!("compare", peers::compare::run);
     children.extend(peers::discover::services(&home, &peers));
+    if let Some(http) = http {
+        let backend = Arc::new(HomeBackend::new(Arc::clone(&home), &peers)?);
+        let gateway = Gateway::new(backend, home.config.http.names.clone());
+        let http = Arc::new(http);
+        children.push(Service::new("http", move |mut stop| {
+            let (gateway, http) = (gateway.clone(), Arc::clone(&http));
+            async move {
+                gateway.serve(http, async move { stop.asked().await }).await;
+                Ok(())
+            }
+        }));
+    }
     let ended = supervisor::run(&services, children, stop).await;
     if let Err(error) = remote_store::with_socket_path(home.path(), |path| std::fs::remove_file(path)) {
         tracing::debug!(%error, "the control socket is not removed");

@@ -12,6 +12,12 @@ pub(crate) struct Serve {
     /// HOST:PORT of a peer to look for
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) peer: Vec<String>,
+    /// Address of the door for people: OFF URLs by HTTP, and a page [default: 127.0.0.1:23402, or what config.toml says]
+    #[arg(long, value_name = "IP:PORT")]
+    pub(crate) http: Option<SocketAddr>,
+    /// No door for people
+    #[arg(long, conflicts_with = "http")]
+    pub(crate) no_http: bool,
     /// Do not look for peers in the local network
     #[arg(long)]
     pub(crate) no_lan: bool,

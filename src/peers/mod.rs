@@ -369,6 +369,11 @@ impl Peers {
         Placement::new(self.live(), self.settings.replicas)
     }
 
+    /// Bytes that may still be stored, when there is a limit.
+    pub(crate) fn room_left(&self) -> Option<u64> {
+        self.capacity.map(|_| self.free())
+    }
+
     /// Bytes that may still be stored.
     fn free(&self) -> u64 {
         let used = self.store.statistics().bytes;

@@ -1,0 +1,145 @@
+//! The door for people: HTTP/1.1 on a socket, with everything bounded.
+
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    future::Future,
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+use tokio_io_timeout::TimeoutStream;
+
+use crate::{
+    backend::Backend,
+    guard::Guard,
+    router::{From, Router},
+};
+
+/// Connections at once, and of one address that is not this machine's.
+const MOST_CONNECTIONS: usize = 1024;
+const MOST_OF_ONE: usize = 64;
+/// How long the head of a request may take, and a connection may be idle.
+const HEAD: Duration = Duration::from_secs(30);
+/// How long a client may take nothing of what is sent.
+const STALLED: Duration = Duration::from_mins(2);
+/// Longest head of a request: an OFF URL has at most 16 KiB.
+const LONGEST_HEAD: usize = 64 << 10;
+/// How long requests may go on when the gateway is told to stop.
+const DRAINING: Duration = Duration::from_secs(8);
+
+/// A gateway: what it serves, and what it has done.
+#[derive(Clone)]
+pub struct Gateway {
+    router: Arc<Router>,
+}
+
+impl Gateway {
+    /// A gateway in front of a store; it answers to addresses, to `localhost` and to `names`.
+    pub fn new(backend: Arc<dyn Backend>, names: Vec<String>) -> Self {
+        Self { router: Arc::new(Router::new(backend, Guard { names })) }
+    }
+
+    /// Serves until `stop` is ready; then lets what is under way end, for a bounded time.
+    pub async fn serve(&self, listener: Arc<TcpListener>, stop: impl Future<Output = ()>) {
+        let slots = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+        let addresses: Arc<Mutex<HashMap<IpAddr, usize>>> = Arc::default();
+        let (ask, asked) = tokio::sync::watch::channel(false);
+        let mut connections = JoinSet::new();
+        let mut stop = std::pin::pin!(stop);
+        loop {
+            let accepted = tokio::select! {
+                () = &mut stop => break,
+                Some(_) = connections.join_next() => continue,
+                accepted = listener.accept() => accepted,
+            };
+            let (tcp, from) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    // Most likely too many open files: some will be closed.
+                    tracing::warn!(%error, "a connection cannot be taken");
+                    sleep(Duration::from_millis(200)).await;
+                    continue;
+                }
+            };
+            let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else { continue };
+            let Some(counted) = Counted::new(&addresses, from.ip().to_canonical()) else { continue };
+            let (router, asked) = (Arc::clone(&self.router), asked.clone());
+            connections.spawn(async move {
+                if let Err(error) = connection(router, tcp, from, asked).await {
+                    tracing::debug!(%error, "a connection ended");
+                }
+                drop((slot, counted));
+            });
+        }
+        let _nobody_listens = ask.send(true);
+        let all = async { while connections.join_next().await.is_some() {} };
+        if timeout(DRAINING, all).await.is_err() {
+            tracing::info!("some requests were cut off");
+        }
+    }
+}
+
+/// A connection of an address that counts, until this is dropped.
+struct Counted {
+    addresses: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    address: IpAddr,
+}
+
+impl Counted {
+    fn new(addresses: &Arc<Mutex<HashMap<IpAddr, usize>>>, address: IpAddr) -> Option<Self> {
+        let mut counts = addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(address).or_default();
+        if *count >= MOST_OF_ONE && !address.is_loopback() {
+            return None;
+        }
+        *count += 1;
+        Some(Self { addresses: Arc::clone(addresses), address })
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let mut counts = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.address);
+            }
+        }
+    }
+}
+
+async fn connection(
+    router: Arc<Router>,
+    tcp: TcpStream,
+    from: SocketAddr,
+    mut asked: tokio::sync::watch::Receiver<bool>,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    // Head and body leave in two writes; without this the second waits for the first to be acknowledged.
+    tcp.set_nodelay(true)?;
+    let mut stream = TimeoutStream::new(tcp);
+    stream.set_write_timeout(Some(STALLED));
+    let service = service_fn(move |request: Request<Incoming>| {
+        let router = Arc::clone(&router);
+        async move { Ok::<_, Infallible>(router.answer(request, From { address: from }).await) }
+    });
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD).max_buf_size(LONGEST_HEAD).half_close(true);
+    let serving = http.serve_connection(TokioIo::new(Box::pin(stream)), service);
+    let mut serving = std::pin::pin!(serving);
+    tokio::select! {
+        ended = serving.as_mut() => return Ok(ended?),
+        _ = asked.wait_for(|asked| *asked) => serving.as_mut().graceful_shutdown(),
+    }
+    Ok(serving.await?)
+}

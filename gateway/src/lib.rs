@@ -1,0 +1,26 @@
+//! Doors to an OFF store.
+//!
+//! The door for people and programs without keys: OFF URLs over HTTP, a page, metrics (docs/gateway.md).
+//! What stands behind it is a [`Backend`]; the program gives one that has a store, a URL database and peers.
+
+mod answer;
+mod archive;
+mod assets;
+mod backend;
+mod body;
+mod byte_range;
+mod conditions;
+mod directory;
+mod door;
+mod guard;
+mod listing;
+mod metrics;
+mod place;
+mod reading;
+mod router;
+mod trouble;
+mod upload;
+
+pub use backend::{Backend, BackendError, KnownUrl};
+pub use door::Gateway;
+pub use trouble::Trouble;
