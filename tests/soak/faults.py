@@ -334,7 +334,6 @@ def lossy(trial, check, cluster, air):
         read = pool.submit(nobody.all, "nobody answers", [(daemon, silent) for daemon in others], 4, NOBODY)
         claimed = put_lossy(check, cluster, writer, lonely, 1)
         read.result()
-    check.expect(not nobody.good, "nobody answers: what is not here cannot be read", nobody.good)
     check.expect(claimed == 0, "nobody answers: a put claims no copies", claimed)
     for peer in writer.status()["peers"]:
         check.say(f"nobody answers: {writer} says of {peer['peer'][:8]}: reachable {peer['reachable']}, heard {peer['heard']} s ago, "
@@ -570,11 +569,12 @@ def clock(trial, check):
             false.ahead(jump)
             jumped(trial, check, cluster, named, odd, name)
             invitations(check, cluster, odd, name, before)
-        false.ahead(0)
-        jumped(trial, check, cluster, named, odd, "right again")
+        if not SHORT:
+            false.ahead(0)
+            jumped(trial, check, cluster, named, odd, "right again")
         no_panic(check, cluster)
         # Who has it on disk must find it there when it starts with a wrong clock, too.
-        for jump in (YEAR, -YEAR):
+        for jump in (YEAR,) if SHORT else (YEAR, -YEAR):
             odd.end()
             false.ahead(jump)
             odd.serve()
