@@ -17,12 +17,12 @@ MIB = 1 << 20
 
 
 class Disk:
-    """A file system of 96 MiB."""
+    """A small file system in memory."""
 
-    def __init__(self, at):
+    def __init__(self, at, mib=96):
         self.at = at
         at.mkdir()
-        command = ["mount", "-t", "tmpfs", "-o", "size=96m,mode=700", "offs-full-disk", str(at)]
+        command = ["mount", "-t", "tmpfs", "-o", f"size={mib}m,mode=700", "offs-full-disk", str(at)]
         mounted = subprocess.run(command, capture_output=True, text=True)
         if mounted.returncode:
             raise Skipped(f"a file system cannot be mounted here: {mounted.stderr.strip()}")
@@ -32,6 +32,9 @@ class Disk:
 
     def __exit__(self, *_):
         subprocess.run(["umount", "-l", str(self.at)], check=True)
+
+    def resize(self, mib):
+        subprocess.run(["mount", "-o", f"remount,size={mib}m", str(self.at)], check=True)
 
     def free(self):
         state = os.statvfs(self.at)
