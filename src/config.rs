@@ -129,7 +129,8 @@ impl PutDefaults {
             text.parse::<ParityShape>().map_err(|error| wrong("parity", error.to_owned()))?.apply(&mut parameters);
         }
         if let Some(hash) = &self.hash {
-            parameters.algorithm = hash.parse().map_err(|error: cas::ParseScoreError| wrong("hash", error.to_string()))?;
+            parameters.algorithm =
+                hash.parse().map_err(|error: cas::ParseScoreError| wrong("hash", error.to_string()))?;
         }
         if let Some(tuple) = self.tuple {
             parameters.tuple = tuple;

@@ -112,6 +112,9 @@ pub(crate) enum Failure {
     /// A name has no address.
     #[error("{name} has no address")]
     Name { name: String, source: io::Error },
+    /// Something is missing, and peers that may have it did not answer.
+    #[error("{missing}; it may be at peers that did not answer: {}", peers.join(", "))]
+    Unanswered { missing: offs::Error, peers: Vec<String> },
     /// An address cannot be listened on.
     #[error("cannot listen on {address}")]
     Bind { address: std::net::SocketAddr, source: io::Error },

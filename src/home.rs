@@ -187,8 +187,7 @@ impl Home {
             patience,
             repair_rate: settings.repair_rate.0,
         };
-        let capacity = self.config.capacity.map(|size| size.0);
-        let peers = Arc::new(Peers::open(&self.path, Arc::clone(&self.store), capacity, settings, runtime)?);
+        let peers = Arc::new(Peers::open(&self.path, Arc::clone(&self.store), settings, runtime)?);
         self.configure_pool(&peers)?;
         Ok(Arc::clone(self.peers.get_or_init(|| peers)))
     }

@@ -60,7 +60,7 @@ fn is_closed_pipe(failure: &Failure) -> bool {
 /// The exit code of a failure.
 pub(crate) fn code(failure: &Failure) -> u8 {
     match failure {
-        Failure::File(error) => file_code(error),
+        Failure::File(error) | Failure::Unanswered { missing: error, .. } => file_code(error),
         Failure::DamageFound | Failure::UrlsLost { .. } => DAMAGE,
         Failure::Some { code, .. } | Failure::Said { code } => *code,
         Failure::Url { .. }
@@ -186,6 +186,7 @@ fn hint(failure: &Failure) -> Option<&'static str> {
         Failure::Url { source: offs::OffUrlError::Path, .. } => {
             Some("write a space in a path as %20, and other signs likewise")
         }
+        Failure::Unanswered { .. } => Some("try again when they can be reached; `offs status` says who is"),
         Failure::NoPool => Some("make one with `offs pool create NAME`, or join one with `offs pool join TEXT`"),
         Failure::HasPool => Some("leave it first with `offs pool leave`"),
         Failure::OtherPool { .. } => Some("remove [pool] from config.toml, or leave the other with `offs pool leave`"),

@@ -73,6 +73,11 @@ pub trait BlockStore: Send + Sync {
         let _ = scores;
     }
 
+    /// Who was asked for blocks lately and did not answer, for people: what is missing may be there.
+    fn silent(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// While the hold lives, no block that is put or read is evicted.
     fn hold(&self) -> Hold {
         Hold::nothing()

@@ -50,6 +50,9 @@ impl Default for Options {
     }
 }
 
+/// Asking the file system costs a system call, so it is asked once for each so many bytes.
+const SLACK: u64 = 4 << 20;
+
 /// Most packs that are kept open for reading.
 const OPEN_FILES: NonZeroUsize = NonZeroUsize::new(256).expect("not zero");
 
@@ -316,6 +319,14 @@ impl PackStore {
         }
     }
 
+    /// Bytes that may still be put, by the capacity and by the disk, without anything being dropped for them.
+    pub fn room(&self) -> u64 {
+        let shared = &self.shared;
+        let free = shared.free().map_or(u64::MAX, |free| free.saturating_sub(shared.options.reserve + SLACK));
+        let used = shared.used_bytes.load(Ordering::Relaxed);
+        shared.options.capacity.map_or(free, |capacity| free.min(capacity.saturating_sub(used)))
+    }
+
     /// Packs of a kind that are there, with the number of records in the index.
     pub(crate) fn packs_of(&self, kind: PackKind) -> Vec<(u32, u32)> {
         let missing = self.shared.missing.read().unwrap_or_else(PoisonError::into_inner);
@@ -567,10 +578,9 @@ impl Shared {
     }
 
     fn check_room(&self, need: u64) -> Result<()> {
-        // Asking the file system costs a system call, so it is asked once for each 4 MiB.
-        if self.unchecked_bytes.fetch_add(need, Ordering::Relaxed) >= 4 << 20 {
+        if self.unchecked_bytes.fetch_add(need, Ordering::Relaxed) >= SLACK {
             self.unchecked_bytes.store(0, Ordering::Relaxed);
-            if let Some(free) = self.free().filter(|free| *free < self.options.reserve + (4 << 20)) {
+            if let Some(free) = self.free().filter(|free| *free < self.options.reserve + SLACK) {
                 self.unchecked_bytes.store(u64::MAX / 2, Ordering::Relaxed);
                 return Err(Error::DiskFull { path: self.directory.clone(), free });
             }

@@ -357,7 +357,7 @@ function rate(now, key) {
 
 function showStatus(status) {
   const sum = (key) => status.peers.reduce((total, peer) => total + (peer[key] ?? 0), 0);
-  const now = { time: performance.now(), figures: { came: sum("pushed") + (status.fetched ?? 0) * 131072, went: sum("given") } };
+  const now = { time: performance.now(), figures: { came: sum("pushed") + sum("received"), went: sum("given") } };
   chart("From peers", rate(now, "came"), `${size(Math.round(rate(now, "came")))}/s`);
   chart("To peers", rate(now, "went"), `${size(Math.round(rate(now, "went")))}/s`);
   chart("Endangered blocks", status.endangered, String(status.endangered));
@@ -366,7 +366,7 @@ function showStatus(status) {
   const pool = status.pool ? `pool ${status.pool.name}, ${status.live} of ${status.pool.members} members live` : "no pool";
   at("summary").textContent = `${pool} · ${status.blocks} blocks`;
   const facts = {
-    Blocks: status.blocks, Size: size(status.bytes), "Room left": status.free === null ? "as much as the disk has" : size(status.free),
+    Blocks: status.blocks, Size: size(status.bytes), "Room left": size(status.free),
     "Pinned blocks": status.pinned_blocks, Endangered: status.endangered, "Repairs waiting": status.repairs_waiting,
     "Pushes waiting": status.pushes_waiting, "Last audit": status.last_audit ?? "none yet", Peer: status.peer,
   };

@@ -63,11 +63,8 @@ pub(crate) fn store(backend: &dyn Backend, source: &mut dyn Read, name: Option<S
 
 /// The path of an entry. One that could lead elsewhere is refused.
 fn components(path: &[u8]) -> Result<Path, Trouble> {
-    let parts: Path = path
-        .split(|byte| *byte == b'/')
-        .filter(|part| !part.is_empty() && part != b".")
-        .map(<[u8]>::to_vec)
-        .collect();
+    let parts: Path =
+        path.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && part != b".").map(<[u8]>::to_vec).collect();
     let bad = |part: &Vec<u8>| part == b".." || part.len() > 255 || part.contains(&0);
     let length: usize = parts.iter().map(|part| part.len() + 1).sum();
     if path.starts_with(b"/") || parts.iter().any(bad) || length > 4097 {

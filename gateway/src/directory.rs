@@ -62,12 +62,7 @@ impl Directory {
     }
 
     /// Calls `visit` with every entry at or below a path, until it says that it has seen enough.
-    fn each(
-        &self,
-        store: &dyn BlockStore,
-        below: &[u8],
-        visit: &mut dyn FnMut(&Entry) -> bool,
-    ) -> Result<(), Error> {
+    fn each(&self, store: &dyn BlockStore, below: &[u8], visit: &mut dyn FnMut(&Entry) -> bool) -> Result<(), Error> {
         if let Some(entries) = &self.entries {
             let within = entries.range(below.to_vec()..).take_while(|(path, _)| path.starts_with(below));
             for (_, entry) in within {

@@ -86,7 +86,15 @@ mod tests {
     fn names() {
         let guard = Guard { names: vec!["store.example".into()] };
         let may = |host| guard.check_host(&headers(&[("host", host)])).is_ok();
-        for host in ["127.0.0.1:23402", "localhost:23402", "LOCALHOST", "[::1]:23402", "[::1]", "a.localhost:1", "store.example:80"] {
+        for host in [
+            "127.0.0.1:23402",
+            "localhost:23402",
+            "LOCALHOST",
+            "[::1]:23402",
+            "[::1]",
+            "a.localhost:1",
+            "store.example:80",
+        ] {
             assert!(may(host), "{host}");
         }
         for host in ["evil.example:23402", "localhost.evil.example", "127.0.0.1.evil.example", "", "[evil]"] {

@@ -90,7 +90,6 @@ fn escape(text: &str) -> String {
     escaped
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;

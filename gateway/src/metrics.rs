@@ -47,7 +47,11 @@ const GAUGES: [(&str, &str, &str); 12] = [
     ("pushes_waiting", "Blocks that wait to be pushed to their holders", "pushes_waiting"),
     ("repairs_waiting", "Blocks that wait to be copied here", "repairs_waiting"),
     ("repairs_with_one_copy", "Waiting blocks of which one copy is known", "repairs_with_one_copy"),
-    ("peers_to_look_through", "Peers that were not looked through since the placement changed", "peers_to_look_through"),
+    (
+        "peers_to_look_through",
+        "Peers that were not looked through since the placement changed",
+        "peers_to_look_through",
+    ),
     ("looked_at_age_seconds", "Time since the copies of pinned blocks were counted", "looked_seconds_ago"),
     ("missing_packs", "Packs that the index knows and that are gone", "missing_packs"),
     ("quarantined_blocks", "Blocks that are known to be damaged and not yet healed", "quarantined"),
@@ -108,16 +112,19 @@ fn services(registry: &mut Registry, status: &Value) {
 }
 
 fn peers(registry: &mut Registry, status: &Value) {
-    let (reachable, pushed, given) =
-        (Gauges::default(), Family::<Labels, Counter>::default(), Family::<Labels, Counter>::default());
+    let (reachable, bytes) =
+        (Gauges::default(), ["received", "pushed", "given"].map(|_| Family::<Labels, Counter>::default()));
     for peer in status["peers"].as_array().into_iter().flatten() {
         let labels = vec![("peer", peer["peer"].as_str().unwrap_or_default().to_owned())];
         reachable.get_or_create(&labels).set(f64::from(u8::from(peer["reachable"] == true)));
-        pushed.get_or_create(&labels).inc_by(peer["pushed"].as_u64().unwrap_or(0));
-        given.get_or_create(&labels).inc_by(peer["given"].as_u64().unwrap_or(0));
+        for (family, key) in bytes.iter().zip(["received", "pushed", "given"]) {
+            family.get_or_create(&labels).inc_by(peer[key].as_u64().unwrap_or(0));
+        }
     }
     registry.register("peer_up", "Whether a peer is reachable", reachable);
-    registry.register_with_unit("peer_received", "Bytes that a peer pushed to us", Unit::Bytes, pushed);
+    let [received, pushed, given] = bytes;
+    registry.register_with_unit("peer_received", "Bytes that came from a peer when asked", Unit::Bytes, received);
+    registry.register_with_unit("peer_pushed", "Bytes that a peer pushed to us", Unit::Bytes, pushed);
     registry.register_with_unit("peer_sent", "Bytes that were given to a peer", Unit::Bytes, given);
 }
 

@@ -92,7 +92,9 @@ impl Router {
                 self.guard.check_owner(request.headers(), from.address)?;
                 self.unpin(request).await
             }
-            (_, path) if reads => assets::find(path).map(|asset| page(asset.content_type, asset.body)).ok_or(Trouble::NoRoute),
+            (_, path) if reads => {
+                assets::find(path).map(|asset| page(asset.content_type, asset.body)).ok_or(Trouble::NoRoute)
+            }
             (&Method::PUT | &Method::POST, path) if !path.starts_with("/api/") => {
                 self.guard.check_owner(request.headers(), from.address)?;
                 self.put(request).await
@@ -120,9 +122,8 @@ impl Router {
     }
 
     async fn metrics(self: &Arc<Self>) -> Result<Answer, Trouble> {
-        let text = self.blocking(|router| {
-            metrics::to_text(&router.backend.status(), &router.figures, router.streams.active())
-        });
+        let text = self
+            .blocking(|router| metrics::to_text(&router.backend.status(), &router.figures, router.streams.active()));
         Ok(answer::whole(StatusCode::OK, metrics::CONTENT_TYPE, text.await?))
     }
 
@@ -304,9 +305,7 @@ fn about(target: &Target, content_hash: [u8; 32]) -> About {
     let etag = match &target.part {
         None => blake3::Hash::from_bytes(content_hash).to_hex()[..32].to_owned(),
         // Of a packed file it is known where it lies, and that is never changed.
-        Some(part) => {
-            tag(&[&content_hash[..], &part.start.to_be_bytes()[..], &part.end.to_be_bytes()[..]].concat())
-        }
+        Some(part) => tag(&[&content_hash[..], &part.start.to_be_bytes()[..], &part.end.to_be_bytes()[..]].concat()),
     };
     let mut content_type = target.content_type.to_string();
     if content_type.starts_with("text/") && content_type != "text/html" {

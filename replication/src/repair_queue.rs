@@ -76,6 +76,8 @@ struct Entry {
     /// Those that were named last come first; one that failed goes to the end.
     sources: Vec<PeerId>,
     attempts: u8,
+    /// Sources that failed since it waited last.
+    failed: usize,
     due: Duration,
 }
 
@@ -147,7 +149,7 @@ impl RepairQueue {
     /// Adds a block of which `copies` live copies are known, or brings what is known of it up to date.
     pub fn add(&mut self, score: Score, copies: u8, sources: &[PeerId], now: Duration) {
         let due = now + self.settings.grace;
-        let mut entry = Entry { score, sources: sources.to_vec(), attempts: 0, due };
+        let mut entry = Entry { score, sources: sources.to_vec(), attempts: 0, failed: 0, due };
         let mut order = self.arrivals;
         if let Some((rank, old)) = self.take(&score) {
             order = rank.1;
@@ -194,15 +196,20 @@ impl RepairQueue {
         }
     }
 
-    /// The source of the block did not give it. It is tried again later, from another source if one is known.
+    /// The source of the block did not give it. Another source is tried at once; when all have failed, it waits.
     pub fn failed(&mut self, score: &Score, now: Duration) {
         let source = self.land(score);
         let Some((rank, mut entry)) = self.take(score) else { return };
         if let Some(at) = entry.sources.iter().position(|one| Some(one) == source.as_ref()) {
             entry.sources[at..].rotate_left(1);
         }
-        entry.due = now + PAUSE * (1 << entry.attempts);
-        entry.attempts = (entry.attempts + 1).min(DOUBLINGS);
+        entry.failed += 1;
+        entry.due = now;
+        if entry.failed >= entry.sources.len() {
+            entry.failed = 0;
+            entry.due = now + PAUSE * (1 << entry.attempts);
+            entry.attempts = (entry.attempts + 1).min(DOUBLINGS);
+        }
         self.insert(rank, entry);
     }
 
@@ -224,7 +231,10 @@ impl RepairQueue {
         let order = u64::from_be_bytes(*order);
         self.done(&score);
         self.arrivals = self.arrivals.max(order.saturating_add(1));
-        self.insert((*copies, order), Entry { score, sources, attempts: (*attempts).min(DOUBLINGS), due: now });
+        self.insert(
+            (*copies, order),
+            Entry { score, sources, attempts: (*attempts).min(DOUBLINGS), failed: 0, due: now },
+        );
         self.changed.remove(&score);
         self.make_room();
         Ok(())
@@ -353,14 +363,16 @@ mod tests {
     }
 
     #[test]
-    fn failures_wait_longer_each_time_and_change_the_source() {
+    fn failures_change_the_source_and_wait_longer_each_time() {
         let mut queue = RepairQueue::new(SETTINGS);
         queue.add(score(1), 1, &[peer(1), peer(2)], Duration::ZERO);
         let mut now = Duration::ZERO;
-        for (which, wait) in [60, 120, 240, 480, 960, 1920, 3840, 3840].into_iter().enumerate() {
-            let job = queue.next(now).expect("a job");
-            assert_eq!(job.source, peer(if which % 2 == 0 { 1 } else { 2 }));
-            queue.failed(&job.score, now);
+        for wait in [60, 120, 240, 480, 960, 1920, 3840, 3840] {
+            for source in [1, 2] {
+                let job = queue.next(now).expect("a job");
+                assert_eq!(job.source, peer(source));
+                queue.failed(&job.score, now);
+            }
             assert_eq!(queue.next(now + seconds(wait - 1)), None);
             now += seconds(wait);
             assert_eq!(queue.wakes(), Some(now));

@@ -42,7 +42,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         Command::Get(get) => {
             // What is wrong with the URL needs no store to be told.
             parse_url(&get.url)?;
-            get::run(&access(arguments)?, get)
+            let access = access(arguments)?;
+            get::run(&access, get).map_err(|failure| unanswered(&access, failure))
         }
         Command::Serve(serve) => serve::run(arguments, serve),
         Command::Repair(Repair::Index) => repair_index(arguments),
@@ -94,6 +95,17 @@ pub(crate) fn at_home(home: &Home, command: &Command) -> Result<(), Failure> {
         | Command::Bench(_)
         | Command::Completions { .. }
         | Command::Man { .. } => Err(Failure::Usage { what: "the daemon does not run this command" }),
+    }
+}
+
+/// Says who did not answer, when something is missing that they may have.
+fn unanswered(access: &Access, failure: Failure) -> Failure {
+    match failure {
+        Failure::File(missing @ (offs::Error::NoRoot { .. } | offs::Error::Lost { .. })) => {
+            let peers = access.store.silent();
+            if peers.is_empty() { missing.into() } else { Failure::Unanswered { missing, peers } }
+        }
+        failure => failure,
     }
 }
 

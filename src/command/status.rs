@@ -62,7 +62,7 @@ fn to_json(home: &Home, engine: &Peers, services: &[(&'static str, Health)]) -> 
         "peers": known,
         "blocks": store.records,
         "bytes": store.bytes,
-        "free": engine.room_left(),
+        "free": engine.free(),
         "missing_packs": store.missing_packs,
         "quarantined": store.quarantined,
         "pinned_blocks": count(&figures.looked_at),

@@ -98,6 +98,7 @@ fn answer(
             service.store().expect(&unpack(payload));
             whether(true)
         }
+        Kind::Silent => (Kind::Done, Some(service.store().silent().join("\n").into_bytes())),
         Kind::Record => {
             let line = serde_json::from_slice(payload).map_err(|_| wrong())?;
             service.record(&line).map_err(|reason| Error::Io {

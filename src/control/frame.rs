@@ -36,6 +36,8 @@ pub(crate) enum Kind {
     Hold,
     /// Scores that will be read soon; answered with `Done`.
     Expect,
+    /// Answered with `Done` and a line for each peer that did not answer lately.
+    Silent,
     /// Operation and URL as JSON; answered with `Done`.
     Record,
     /// A command line as JSON; answered with `Out` and `Err`, then `Exit`.
@@ -62,7 +64,7 @@ pub(crate) enum Kind {
     Exit,
 }
 
-const KINDS: [Kind; 24] = [
+const KINDS: [Kind; 25] = [
     Kind::Hello,
     Kind::Put,
     Kind::Get,
@@ -75,6 +77,7 @@ const KINDS: [Kind; 24] = [
     Kind::Draw,
     Kind::Hold,
     Kind::Expect,
+    Kind::Silent,
     Kind::Record,
     Kind::Command,
     Kind::Block,

@@ -172,6 +172,13 @@ impl BlockStore for RemoteStore {
         }
     }
 
+    fn silent(&self) -> Vec<String> {
+        let mut answer = Vec::new();
+        let asked = self.ask(Kind::Silent, &[], &mut answer);
+        let text = asked.ok().and_then(|_| String::from_utf8(answer).ok()).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+
     fn expect(&self, scores: &[Score]) {
         if let Err(error) = self.ask(Kind::Expect, &[&pack(scores)], &mut Vec::new()) {
             tracing::debug!(%error, "the daemon is not told what will be read");

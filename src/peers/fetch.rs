@@ -25,6 +25,8 @@ const DEADLINE: Duration = Duration::from_secs(10);
 const YOUNG: Duration = Duration::from_secs(15);
 /// How long it waits before it asks those again that failed.
 const AGAIN: Duration = Duration::from_millis(500);
+/// How long it is told that a peer did not answer.
+const SILENT: Duration = Duration::from_mins(3);
 /// How long it is remembered that nobody has a block.
 const ABSENT: Duration = Duration::from_secs(20);
 /// Blocks that are fetched ahead at once, and that wait for it.
@@ -43,6 +45,8 @@ pub(crate) struct Fetches {
     ahead: Semaphore,
     waiting: Arc<Semaphore>,
     ready: Mutex<LruCache<Score, Bytes>>,
+    /// Who did not answer, and when.
+    silent: Mutex<HashMap<PeerId, Instant>>,
 }
 
 impl Default for Fetches {
@@ -53,6 +57,7 @@ impl Default for Fetches {
             ahead: Semaphore::new(AHEAD),
             waiting: Arc::new(Semaphore::new(WAITING)),
             ready: Mutex::new(LruCache::new(READY)),
+            silent: Mutex::default(),
         }
     }
 }
@@ -61,6 +66,13 @@ impl Fetches {
     /// A block that was fetched ahead.
     pub(crate) fn take(&self, score: &Score) -> Option<Bytes> {
         lock(&self.ready).pop(score)
+    }
+
+    /// Who was asked for blocks within the last minutes, and did not answer since.
+    pub(crate) fn silent(&self) -> Vec<PeerId> {
+        let mut silent = lock(&self.silent);
+        silent.retain(|_, at| at.elapsed() < SILENT);
+        silent.keys().copied().collect()
     }
 
     /// Whether a block is on its way.
@@ -77,6 +89,8 @@ impl Peers {
         // Who has been silent for long may be back, and is asked last.
         ranked.extend(self.others().into_iter().filter(|peer| !placement.peers().contains(peer)));
         let askable = ranked.into_iter().enumerate().filter(|(_, peer)| *peer != self.id() && !self.is_banned(peer));
+        // Who has left us waiting again and again is asked by those who greet; a reader does not wait for it.
+        let askable = askable.filter(|(_, peer)| !self.is_left_alone(peer));
         let candidate = |(rank, peer): (usize, PeerId)| {
             let standing = self.state(&peer).standing;
             let connected = self.is_askable(&peer);
@@ -96,7 +110,12 @@ impl Peers {
         let cell = Arc::clone(lock(&self.fetches.under_way).entry(score).or_default());
         let fetched = cell.get_or_init(|| self.fetch_anew(score)).await.clone();
         lock(&self.fetches.under_way).remove(&score);
-        if let Err(missing) = &fetched {
+        // That nobody answered does not say that nobody has it.
+        if let Err(missing) = &fetched
+            && missing.failed.is_empty()
+            && missing.silent.is_empty()
+            && lock(&self.fetches.silent).is_empty()
+        {
             let mut absent = lock(&self.fetches.absent);
             if absent.len() >= 65_536 {
                 absent.retain(|_, (at, _)| at.elapsed() < ABSENT);
@@ -136,7 +155,10 @@ impl Peers {
                     under_way.spawn(async move { (peer, peers.fetch_from(&peer, score).await) });
                     continue;
                 }
-                ReadStep::GiveUp(not_found) => return Err(not_found),
+                ReadStep::GiveUp(not_found) => {
+                    self.note_silence(&not_found);
+                    return Err(not_found);
+                }
                 ReadStep::Wait(until) => until,
             };
             let wait = until.saturating_sub(self.now());
@@ -150,6 +172,20 @@ impl Peers {
                 // It is late.
                 Err(_) => {}
             }
+        }
+    }
+
+    /// Who had not answered when the time was up counts as silent, as if the request had been waited for.
+    fn note_silence(&self, not_found: &NotFound) {
+        for peer in &not_found.silent {
+            self.failed(peer, &LinkError::Timeout);
+        }
+        let mut silent = lock(&self.fetches.silent);
+        for peer in not_found.silent.iter().chain(&not_found.failed) {
+            silent.insert(*peer, Instant::now());
+        }
+        for peer in &not_found.absent {
+            silent.remove(peer);
         }
     }
 
@@ -178,6 +214,7 @@ impl Peers {
                 }
             }
         }
+        lock(&self.fetches.silent).remove(peer);
         self.came(peer, block.len(), began.elapsed());
         Ok(Some(block))
     }

@@ -44,7 +44,7 @@ fn key(peers: &Peers) -> PeerKey {
 fn open(home: &Path) -> Arc<Peers> {
     let store = Arc::new(PackStore::open(&home.join("store"), Options::default()).expect("store"));
     let settings = Settings { replicas: 3, patience: Patience::default(), repair_rate: 1 << 30 };
-    Arc::new(Peers::open(home, store, None, settings, Handle::current()).expect("peers"))
+    Arc::new(Peers::open(home, store, settings, Handle::current()).expect("peers"))
 }
 
 impl Honest {

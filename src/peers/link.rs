@@ -36,6 +36,9 @@ pub(crate) enum LinkError {
     /// It could not be reached a moment ago.
     #[error("{why}")]
     Unreachable { why: String },
+    /// Nobody has said where it is.
+    #[error("cannot be reached: no address of it is known")]
+    NoAddress,
     /// HTTP/2 broke.
     #[error("the link broke: {0}")]
     Http(#[from] hyper::Error),

@@ -75,7 +75,6 @@ pub(crate) struct Peers {
     /// Where blocks are read and stored for links.
     pub(crate) threads: Threads,
     home: PathBuf,
-    capacity: Option<u64>,
     pool: RwLock<Option<Pool>>,
     /// The members by the pool's log, which takes a while to be judged.
     members: Mutex<BTreeSet<PeerId>>,
@@ -151,7 +150,6 @@ impl Peers {
     pub(crate) fn open(
         home: &Path,
         store: Arc<PackStore>,
-        capacity: Option<u64>,
         settings: Settings,
         runtime: tokio::runtime::Handle,
     ) -> Result<Self, Failure> {
@@ -172,7 +170,6 @@ impl Peers {
             runtime,
             threads: Threads::start().map_err(|source| Failure::io("start threads for", home, source))?,
             home: home.to_owned(),
-            capacity,
             pool: RwLock::new(pool),
             links: Mutex::default(),
             port: AtomicU64::new(0),
@@ -369,15 +366,9 @@ impl Peers {
         Placement::new(self.live(), self.settings.replicas)
     }
 
-    /// Bytes that may still be stored, when there is a limit.
-    pub(crate) fn room_left(&self) -> Option<u64> {
-        self.capacity.map(|_| self.free())
-    }
-
     /// Bytes that may still be stored.
-    fn free(&self) -> u64 {
-        let used = self.store.statistics().bytes;
-        self.capacity.map_or(u64::MAX >> 1, |capacity| capacity.saturating_sub(used))
+    pub(crate) fn free(&self) -> u64 {
+        self.store.room().min(u64::MAX >> 1)
     }
 
     /// Whether a block fits without anything being evicted for it.
@@ -387,8 +378,12 @@ impl Peers {
 
     /// Whether it is worth to ask a peer something now: it is not banned, was heard, and does not leave us waiting.
     pub(crate) fn is_askable(&self, peer: &PeerId) -> bool {
-        let silent = matches!(self.state(peer).standing.reason(self.now()), Some(Reason::Silent { .. }));
-        self.is_reachable(peer) && !self.is_banned(peer) && !silent
+        self.is_reachable(peer) && !self.is_banned(peer) && !self.is_left_alone(peer)
+    }
+
+    /// Whether a peer was silent so often that it is not asked for a while.
+    pub(crate) fn is_left_alone(&self, peer: &PeerId) -> bool {
+        matches!(self.state(peer).standing.reason(self.now()), Some(Reason::Silent { .. }))
     }
 
     /// The link to a peer, which is made when there is none.
@@ -402,7 +397,7 @@ impl Peers {
         if let Some((_, why)) = lock(&line.failed).as_ref().filter(|(at, _)| at.elapsed() < UNREACHABLE) {
             return Err(LinkError::Unreachable { why: why.clone() });
         }
-        let mut last = LinkError::Wrong { what: "nothing: no address of it is known" };
+        let mut last = LinkError::NoAddress;
         let addresses = self.book().addresses(peer);
         for address in addresses {
             match Link::connect(&self.identity, address, Some(*peer)).await {
@@ -431,13 +426,13 @@ impl Peers {
                 state.full |= refusal.code == Refusal::FULL;
                 state.standing.refused(took);
             }),
-            // That was counted when it happened.
-            LinkError::Unreachable { .. } => {}
+            // The one was counted when it happened, and the other is nothing that the peer did.
+            LinkError::Unreachable { .. } | LinkError::NoAddress => {}
             LinkError::Timeout | LinkError::Io(_) | LinkError::Http(_) | LinkError::Wrong { .. } => {
                 self.with_state(peer, |state| state.standing.timeout(now));
             }
         }
-        if matches!(error, LinkError::Io(_)) {
+        if matches!(error, LinkError::Io(_) | LinkError::NoAddress) || self.is_left_alone(peer) {
             lock(&self.liveness).lost(peer);
         }
         if matches!(error, LinkError::Timeout | LinkError::Http(_) | LinkError::Wrong { .. }) {

@@ -87,6 +87,10 @@ impl BlockStore for PooledStore {
         self.peers.fetch_ahead(scores);
     }
 
+    fn silent(&self) -> Vec<String> {
+        self.peers.fetches.silent().iter().map(ToString::to_string).collect()
+    }
+
     fn hold(&self) -> Hold {
         self.here.hold()
     }

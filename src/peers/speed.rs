@@ -110,7 +110,7 @@ async fn between(store: Arc<PackStore>, scores: Vec<Score>, work: &Path) -> Resu
     let home = work.join("one");
     std::fs::create_dir_all(&home).map_err(|source| Failure::io("create", &home, source))?;
     let open = |home: &Path, store: Arc<PackStore>| {
-        Peers::open(home, store, None, settings.clone(), Handle::current()).map(Arc::new)
+        Peers::open(home, store, settings.clone(), Handle::current()).map(Arc::new)
     };
     let (giver, taker) = (open(&home, store)?, open(&work.join("other"), Arc::clone(&other))?);
     let key = |peers: &Peers| PeerKey::from_seed(peers.identity.seed());

@@ -147,9 +147,12 @@ impl Peers {
         let mut any = false;
         let id = self.id();
         for bucket in Bucket::all() {
-            // Roots have twice as many holders.
-            let held = |placement: &Placement| placement.root_holders(bucket).contains(&id);
-            if held(placement) && !before.is_some_and(held) {
+            // Roots have twice as many holders: who had to hold those of a bucket may now have to hold all of it.
+            let is_new = |root: bool| {
+                let held = |placement: &Placement| placement.holders_of(bucket, root).contains(&id);
+                held(placement) && !before.is_some_and(held)
+            };
+            if is_new(false) || is_new(true) {
                 buckets[usize::from(bucket.number() / 8)] |= 128 >> (bucket.number() % 8);
                 any = true;
             }
