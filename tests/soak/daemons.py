@@ -76,7 +76,7 @@ class Daemon(Program):
 
     def configure(self, text=None):
         self.home.mkdir(parents=True)
-        text = text or (f'[peers]\nlisten = "{self.address}"\nlan = false\ngrace = {GRACE}\n'
+        text = text or (f'[http]\non = false\n[peers]\nlisten = "{self.address}"\nlan = false\ngrace = {GRACE}\n'
                         f'replicas = {REPLICAS}\nrepair_rate = "256MiB"\n{self.settings}')
         (self.home / "config.toml").write_text(text)
 

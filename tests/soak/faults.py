@@ -268,7 +268,7 @@ class Pool(Cluster):
 
 
 def config(address, grace=5, replicas=3, rate="256MiB", first=""):
-    return (f'{first}\n[peers]\nlisten = "{address}"\nlan = false\ngrace = {grace}\nreplicas = {replicas}\n'
+    return (f'{first}\n[http]\non = false\n[peers]\nlisten = "{address}"\nlan = false\ngrace = {grace}\nreplicas = {replicas}\n'
             f'repair_rate = "{rate}"\n')
 
 
@@ -645,7 +645,7 @@ def bring(check, cluster, text, asked, about):
     """A newcomer brings an invitation to one member, and leaves again when it was let in and all know it."""
     newcomer = Program(cluster.folder / f"new{time.monotonic_ns()}")
     newcomer.home.mkdir()
-    (newcomer.home / "config.toml").write_text(f'[peers]\nlisten = "127.0.0.1:{cluster.free_port()}"\nlan = false\n')
+    (newcomer.home / "config.toml").write_text(f'[http]\non = false\n[peers]\nlisten = "127.0.0.1:{cluster.free_port()}"\nlan = false\n')
     outcome = newcomer.run("pool", "join", text, "--address", asked.address, seconds=GOOD)
     if outcome.code == DONE:
         count = len(cluster.daemons)

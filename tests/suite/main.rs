@@ -2,6 +2,7 @@
 
 mod damage;
 mod dht;
+mod gateway;
 mod pool;
 mod program;
 mod tidy;

@@ -35,7 +35,7 @@ impl Peer {
 
     fn begin(&mut self) {
         let mut child = Command::new(env!("CARGO_BIN_EXE_offs"))
-            .args(["serve", "--allow-faults", "--listen", &self.address])
+            .args(["serve", "--allow-faults", "--no-http", "--listen", &self.address])
             .env("OFFS_HOME", self.world.home())
             .stderr(Stdio::piped())
             .spawn()

@@ -1,0 +1,314 @@
+//! The door for people, as clients and strangers see it.
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use crate::world::{World, bytes};
+
+/// A daemon with a door.
+struct Door {
+    world: World,
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        let _ended = self.child.kill();
+        let _code = self.child.wait();
+    }
+}
+
+/// An answer, taken apart.
+struct Answer {
+    status: u16,
+    head: String,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    fn field(&self, name: &str) -> Option<&str> {
+        let lines = self.head.lines().filter_map(|line| line.split_once(':'));
+        lines.filter(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim()).next()
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).trim().to_owned()
+    }
+}
+
+impl Door {
+    fn open() -> Self {
+        let world = World::new();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_offs"))
+            .args(["serve", "--no-lan", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"])
+            .env("OFFS_HOME", world.home())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let mut said = BufReader::new(child.stderr.take().expect("piped"));
+        let mut line = String::new();
+        let address = loop {
+            line.clear();
+            assert_ne!(said.read_line(&mut line).expect("a line"), 0, "it ended");
+            if let Some(address) = line.trim().strip_prefix("offs: http://") {
+                break address.trim_end_matches('/').parse().expect("an address");
+            }
+        };
+        std::thread::spawn(move || drop(std::io::copy(&mut said, &mut std::io::sink())));
+        Self { world, child, address }
+    }
+
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address).expect("connected");
+        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("set");
+        stream
+    }
+
+    /// Sends bytes as they are and reads until the other end closes.
+    fn raw(&self, request: &[u8]) -> Vec<u8> {
+        let mut stream = self.connect();
+        // Whoever is refused early may be cut off while it still sends.
+        let _cut = stream.write_all(request);
+        let mut answer = Vec::new();
+        let _cut = stream.read_to_end(&mut answer);
+        answer
+    }
+
+    fn ask(&self, method: &str, path: &str, fields: &[(&str, &str)], body: &[u8]) -> Answer {
+        let mut head = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\nContent-Length: {}\r\n", body.len());
+        if !fields.iter().any(|(name, _)| *name == "Host") {
+            head += &format!("Host: {}\r\n", self.address);
+        }
+        for (name, value) in fields {
+            head += &format!("{name}: {value}\r\n");
+        }
+        let answer = self.raw(&[head.as_bytes(), b"\r\n", body].concat());
+        let end = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("a head");
+        let head = String::from_utf8_lossy(&answer[..end]).into_owned();
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+        Answer { status, head, body: answer[end + 4..].to_vec() }
+    }
+
+    fn get(&self, path: &str, fields: &[(&str, &str)]) -> Answer {
+        self.ask("GET", path, fields, b"")
+    }
+
+    fn put(&self, path: &str, body: &[u8]) -> String {
+        let answer = self.ask("PUT", path, &[], body);
+        assert_eq!(answer.status, 201, "{}", answer.text());
+        answer.text()
+    }
+
+    /// How many URLs are known.
+    fn known(&self) -> usize {
+        self.world.run(&["ls"]).expect(0).text().lines().filter(|line| line.starts_with("off:")).count()
+    }
+}
+
+#[test]
+fn a_file_comes_whole_in_parts_and_on_conditions() {
+    let door = Door::open();
+    let content = bytes(1, 5_000_000);
+    let url = door.put("/film%20one.mp4", &content);
+    assert!(url.starts_with("off:v4/video/mp4/5000000/") && url.ends_with("/film%20one.mp4"), "{url}");
+    assert_eq!(door.world.get(&url).expect(0).out, content);
+    let path = format!("/{url}");
+    let whole = door.get(&path, &[]);
+    assert_eq!((whole.status, whole.body.len()), (200, content.len()));
+    assert!(whole.body == content);
+    assert_eq!(whole.field("content-type"), Some("video/mp4"));
+    assert_eq!(whole.field("accept-ranges"), Some("bytes"));
+    assert_eq!(whole.field("content-disposition"), Some("inline; filename=\"film one.mp4\""));
+    let etag = whole.field("etag").expect("a tag").to_owned();
+    let other = door.get(&path.replacen("/off:", "/offsystem/", 1), &[("Range", "bytes=2000000-2000009")]);
+    assert_eq!((other.status, &other.body[..]), (206, &content[2_000_000..2_000_010]));
+    assert_eq!(other.field("content-range"), Some("bytes 2000000-2000009/5000000"));
+    let tail = door.get(&path, &[("Range", "bytes=-10"), ("If-Range", &etag)]);
+    assert_eq!((tail.status, &tail.body[..]), (206, &content[4_999_990..]));
+    assert_eq!(door.get(&path, &[("Range", "bytes=0-9"), ("If-Range", "\"else\"")]).status, 200);
+    assert_eq!(door.get(&path, &[("Range", "bytes=0-1,5-6")]).status, 200);
+    let beyond = door.get(&path, &[("Range", "bytes=5000000-")]);
+    assert_eq!((beyond.status, beyond.field("content-range")), (416, Some("bytes */5000000")));
+    assert_eq!(door.get(&path, &[("If-None-Match", &etag)]).status, 304);
+    assert_eq!(door.get(&path, &[("If-Match", "\"else\"")]).status, 412);
+    let head = door.ask("HEAD", &path, &[], b"");
+    assert_eq!((head.status, head.field("content-length"), head.body.len()), (200, Some("5000000"), 0));
+    let saved = door.get(&format!("{path}?download"), &[("Range", "bytes=0-0")]);
+    assert_eq!(saved.field("content-disposition"), Some("attachment; filename=\"film one.mp4\""));
+    assert_eq!(door.ask("DELETE", &path, &[], b"").status, 405);
+}
+
+#[test]
+fn a_directory_is_a_site() {
+    let door = Door::open();
+    let site = door.world.path("site");
+    for (name, content) in [("index.html", "<h1>first</h1>"), ("sub/a (1) ü.txt", "text"), ("sub/big", "x")] {
+        let path = site.join(name);
+        std::fs::create_dir_all(path.parent().expect("a parent")).expect("made");
+        std::fs::write(path, content).expect("written");
+    }
+    std::os::unix::fs::symlink("sub/a (1) ü.txt", site.join("link.txt")).expect("linked");
+    std::os::unix::fs::symlink("../../etc/passwd", site.join("out.txt")).expect("linked");
+    std::os::unix::fs::symlink("round.txt", site.join("round.txt")).expect("linked");
+    let url = door.world.put(&[site.to_str().expect("a path")]);
+    let moved = door.get(&format!("/{url}"), &[]);
+    assert_eq!((moved.status, moved.field("location")), (301, Some(&format!("/{url}/")[..])));
+    let index = door.get(&format!("/{url}/"), &[]);
+    assert_eq!((index.status, index.text()), (200, "<h1>first</h1>".to_owned()));
+    assert!(index.field("content-security-policy").is_some_and(|policy| policy.starts_with("sandbox ")));
+    assert!(index.field("last-modified").is_some());
+    let listing = door.get(&format!("/{url}/sub/"), &[]);
+    assert!(listing.text().contains("href=\"a%20%281%29%20%C3%BC%2Etxt\">a (1) ü.txt</a>"), "{}", listing.text());
+    assert_eq!(door.get(&format!("/{url}/sub/a%20(1)%20%C3%BC.txt"), &[]).text(), "text");
+    assert_eq!(door.get(&format!("/{url}/link.txt"), &[]).text(), "text");
+    for gone in ["out.txt", "round.txt", "nothing", "index.html/x", "sub/../index.html/"] {
+        let answer = door.get(&format!("/{url}/{gone}"), &[]);
+        assert!(matches!(answer.status, 400 | 404), "{gone}: {}", answer.status);
+    }
+    // Without a name it has a path below which its entries are, all the same.
+    let nameless = url.rsplit_once('/').expect("a name").0;
+    let moved = door.get(&format!("/{nameless}"), &[]);
+    let path = moved.field("location").expect("elsewhere").to_owned();
+    assert_eq!(path, format!("/{nameless}//"));
+    assert_eq!(door.get(&path, &[]).text(), "<h1>first</h1>");
+    assert_eq!(door.get(&format!("{path}link.txt"), &[]).text(), "text");
+}
+
+#[test]
+fn an_archive_becomes_a_directory() {
+    let door = Door::open();
+    let top = door.world.path("top");
+    std::fs::create_dir_all(top.join("a/b")).expect("made");
+    std::fs::write(top.join("a/b/small"), "small").expect("written");
+    std::fs::write(top.join("a/large"), bytes(3, 3 << 20)).expect("written");
+    std::os::unix::fs::symlink("large", top.join("a/link")).expect("linked");
+    let tar = Command::new("tar").args(["-C", top.to_str().expect("a path"), "-c", "."]).output().expect("tar runs");
+    let url = door.put("/top?directory", &tar.stdout);
+    assert!(url.starts_with("off:v4/offsystem/directory/"), "{url}");
+    let again = door.world.path("again");
+    door.world.run(&["get", &url, "-o", again.to_str().expect("a path")]).expect(0);
+    let same = Command::new("diff").args(["-r"]).arg(&top).arg(&again).status().expect("diff runs");
+    assert!(same.success());
+    let known = door.known();
+    let cut = door.ask("PUT", "/top?directory", &[], &tar.stdout[..tar.stdout.len() / 2]);
+    assert!(matches!(cut.status, 400 | 408), "{}", cut.status);
+    assert_eq!(
+        door.ask("PUT", "/top?directory", &[], b"no archive at all, and long enough to be looked at").status / 100,
+        4
+    );
+    assert_eq!(door.known(), known, "nothing was kept of what failed");
+}
+
+#[test]
+fn strangers_are_refused_and_store_nothing() {
+    let door = Door::open();
+    let url = door.put("/page.html", b"<script>alert(1)</script>");
+    let host = door.address.to_string();
+    let evil = [("Origin", "http://evil.example")];
+    // What a page elsewhere can make a browser send, and what is stored here and shown.
+    for fields in
+        [&evil[..], &[("Origin", "null")], &[("Sec-Fetch-Site", "cross-site")], &[("Sec-Fetch-Site", "same-site")]]
+    {
+        assert_eq!(door.ask("PUT", "/x", fields, b"x").status, 403);
+        assert_eq!(door.ask("POST", "/x", fields, b"x").status, 403);
+        assert_eq!(door.ask("POST", "/api/unpin", fields, url.as_bytes()).status, 403);
+        assert_eq!(door.get("/api/urls", fields).status, 403);
+    }
+    // A name that was made to lead here.
+    for path in ["/", "/api/urls", "/metrics", &format!("/{url}")[..]] {
+        assert_eq!(door.get(path, &[("Host", "evil.example")]).status, 403, "{path}");
+    }
+    assert_eq!(door.ask("PUT", "/x", &[("Host", "evil.example"), ("Origin", "http://evil.example")], b"x").status, 403);
+    // No answer may be read by another site.
+    let read = door.get("/api/urls", &[]);
+    assert_eq!((read.status, read.field("access-control-allow-origin")), (200, None));
+    let page = door.get(&format!("/{url}"), &[]);
+    assert!(page.field("content-security-policy").is_some_and(|policy| !policy.contains("allow-same-origin")));
+    assert_eq!(page.field("x-content-type-options"), Some("nosniff"));
+    for path in ["/%2e%2e/etc/passwd", "/assets/../../etc/passwd", "/api/../../etc/passwd", "/nothing"] {
+        assert!(matches!(door.get(path, &[]).status, 400 | 404), "{path}");
+    }
+    for name in ["/..", "/%2e%2e", "/a%00b", "/a%2fb", "/%ff"] {
+        assert_eq!(door.ask("PUT", name, &[], b"x").status, 400, "{name}");
+    }
+    let own = format!("http://{host}");
+    assert_eq!(door.known(), 1);
+    assert_eq!(door.ask("PUT", "/x", &[("Origin", &own), ("Sec-Fetch-Site", "same-origin")], b"x").status, 201);
+    assert_eq!(door.known(), 2);
+}
+
+#[test]
+fn floods_and_torn_requests_leave_the_others_alone() {
+    let door = Door::open();
+    let url = door.put("/a.txt", b"text");
+    let long = "x".repeat(1 << 20);
+    for request in [
+        format!("GET /{long} HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+        format!("GET / HTTP/1.1\r\nHost: localhost\r\nX: {long}\r\n\r\n"),
+        format!("GET / HTTP/1.1\r\nHost: localhost\r\n{}\r\n", "X: y\r\n".repeat(10_000)),
+        "GET / HTTP/1.1\r\nConnection: close\r\n\r\n".to_owned(),
+        "GET / HTTP/1.1\r\nConnection: close\r\nHost: a\r\nHost: b\r\n\r\n".to_owned(),
+        "PUT /x HTTP/1.1\r\nConnection: close\r\nHost: localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".to_owned(),
+        "PUT /x HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n".to_owned(),
+        "\0\0\0\0\r\n\r\n".to_owned(),
+    ] {
+        let answer = door.raw(request.as_bytes());
+        let status = String::from_utf8_lossy(&answer[..answer.len().min(12)]).into_owned();
+        assert!(answer.is_empty() || status.starts_with("HTTP/1.1 4"), "{status}");
+    }
+    // Clients that say little and leave, or stay.
+    let mut slow: Vec<_> = (0..200).map(|_| door.connect()).collect();
+    for stream in &mut slow {
+        stream.write_all(b"PUT /slow HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\nabc").expect("sent");
+    }
+    let began = Instant::now();
+    assert_eq!(door.get(&format!("/{url}"), &[]).text(), "text");
+    assert!(began.elapsed() < Duration::from_secs(10));
+    drop(slow);
+    // A body that is cut off.
+    let mut torn = door.connect();
+    torn.write_all(b"PUT /torn HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\nabc").expect("sent");
+    torn.shutdown(std::net::Shutdown::Write).expect("shut");
+    let mut answer = Vec::new();
+    let _cut = torn.read_to_end(&mut answer);
+    assert!(!answer.starts_with(b"HTTP/1.1 2"));
+    assert_eq!(door.known(), 1, "nothing was kept of what did not come wholly");
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    let door = Door::open();
+    let url = door.put("/a.bin", &bytes(5, 1_000_000));
+    let other = World::new();
+    let foreign = other.put(&[other.write("b.bin", &bytes(6, 100_000)).to_str().expect("a path")]);
+    let missing = door.get(&format!("/{foreign}"), &[]);
+    assert_eq!(missing.status, 404);
+    assert!(missing.text().contains("is not here"), "{}", missing.text());
+    assert_eq!(door.get(&format!("/{}", url.replacen("1000000", "1000001", 1)), &[]).status, 400);
+    assert_eq!(door.get("/off:v3/text/plain/1/a/b/c/d", &[]).status, 501);
+    assert_eq!(door.get("/off:v4/text", &[]).status, 400);
+}
+
+#[test]
+fn health_and_figures() {
+    let door = Door::open();
+    assert_eq!(door.get("/health", &[]).text(), "ok");
+    assert_eq!(door.get("/ready", &[]).status, 200);
+    let figures = door.get("/metrics", &[]);
+    assert!(figures.text().contains("offs_service_up{service=\"http\"} 1.0"), "{}", figures.text());
+    let status = door.get("/api/status", &[]);
+    assert_eq!(status.field("content-type"), Some("application/json"));
+    assert!(status.text().starts_with('{'));
+    for (path, kind) in
+        [("/", "text/html"), ("/assets/page.js", "text/javascript"), ("/api/qr?text=off%3Ax", "image/svg")]
+    {
+        let answer = door.get(path, &[]);
+        assert!(answer.status == 200 && answer.field("content-type").is_some_and(|is| is.starts_with(kind)), "{path}");
+        assert!(answer.field("content-security-policy").is_some_and(|policy| policy.starts_with("default-src 'none'")));
+    }
+}
