@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use hyper::{
     HeaderMap, Method,
-    header::{CONTENT_LENGTH, HOST, HeaderName, ORIGIN, TRANSFER_ENCODING},
+    header::{HOST, HeaderName, ORIGIN},
 };
 
 use crate::trouble::Trouble;
@@ -55,12 +55,6 @@ impl Guard {
         }
         Ok(())
     }
-}
-
-/// A body has one length. Of two that differ, something on the way may have believed the other (RFC 9112, section 6.3).
-pub(crate) fn check_length(headers: &HeaderMap) -> Result<(), Trouble> {
-    let both = headers.contains_key(CONTENT_LENGTH) && headers.contains_key(TRANSFER_ENCODING);
-    if both { Err(Trouble::Request("a request has a Content-Length or a Transfer-Encoding")) } else { Ok(()) }
 }
 
 /// Whether a method only reads.

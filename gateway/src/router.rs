@@ -75,7 +75,6 @@ impl Router {
 
     async fn route(self: &Arc<Self>, request: Request<Incoming>, from: From) -> Result<Answer, Trouble> {
         self.guard.check_host(request.headers())?;
-        guard::check_length(request.headers())?;
         let path = request.uri().path().to_owned();
         let reads = guard::reads(request.method());
         if let Some(url) = place::url_in(&path) {
