@@ -15,6 +15,8 @@ pub struct Allowance {
     pub requests: Rate,
     /// Requests under way at a time.
     pub in_flight: u32,
+    /// Bytes of requests and answers that are held in memory at a time.
+    pub held: u64,
 }
 
 /// What peers may have.
@@ -24,26 +26,29 @@ pub struct Allowances {
     pub member: Allowance,
     /// Anybody else, in an open pool.
     pub stranger: Allowance,
-    /// All strangers together: a stranger can have any number of names. `stored` and `in_flight` count too.
+    /// All strangers together: a stranger can have any number of names. `stored`, `in_flight` and `held` count
+    /// too.
     pub strangers: Allowance,
     /// Strangers of whom anything is remembered.
     pub tracked: usize,
 }
 
 impl Default for Allowances {
-    /// A member has 1 TiB and 64 MiB a second; a stranger stores nothing and has 1 MiB a second, all of them 8 MiB.
+    /// A member has 1 TiB and 64 MiB a second; a stranger stores nothing and has 1 MiB a second, all of them 8 MiB. What
+    /// is held for a member is as much as a link may have in flight; for a stranger, a message and its answer.
     fn default() -> Self {
         let rate = |per_second, burst| Rate { per_second, burst };
-        let allowance = |stored, mebibytes: u64, requests, in_flight| Allowance {
+        let allowance = |stored, mebibytes: u64, requests, in_flight, held: u64| Allowance {
             stored,
             bytes: rate(mebibytes << 20, mebibytes << 22),
             requests: rate(requests, 4 * requests),
             in_flight,
+            held: held << 20,
         };
         Self {
-            member: allowance(1 << 40, 64, 1000, 64),
-            stranger: allowance(0, 1, 20, 4),
-            strangers: allowance(0, 8, 200, 32),
+            member: allowance(1 << 40, 64, 1000, 64, 16),
+            stranger: allowance(0, 1, 20, 4, 2),
+            strangers: allowance(0, 8, 200, 32, 8),
             tracked: 1024,
         }
     }
@@ -57,6 +62,12 @@ pub enum Exceeded {
     InFlight {
         /// How many are allowed.
         limit: u32,
+    },
+    /// Too many bytes of requests and answers under way.
+    #[error("{limit} bytes are under way already")]
+    Held {
+        /// How many are allowed.
+        limit: u64,
     },
     /// Too many requests.
     #[error("too many requests")]
@@ -91,6 +102,7 @@ struct Usage {
     allowance: Allowance,
     stored: u64,
     in_flight: u32,
+    held: u64,
     bytes: TokenBucket,
     requests: TokenBucket,
     seen: Duration,
@@ -99,7 +111,7 @@ struct Usage {
 impl Usage {
     const fn new(allowance: Allowance) -> Self {
         let (bytes, requests) = (TokenBucket::new(allowance.bytes), TokenBucket::new(allowance.requests));
-        Self { allowance, stored: 0, in_flight: 0, bytes, requests, seen: Duration::ZERO }
+        Self { allowance, stored: 0, in_flight: 0, held: 0, bytes, requests, seen: Duration::ZERO }
     }
 
     fn check_request(&self, now: Duration) -> Result<(), Exceeded> {
@@ -119,6 +131,11 @@ impl Usage {
     fn check_room(&self, bytes: u64) -> Result<(), Exceeded> {
         let (stored, limit) = (self.stored, self.allowance.stored);
         if bytes <= limit.saturating_sub(stored) { Ok(()) } else { Err(Exceeded::Full { stored, limit }) }
+    }
+
+    fn check_held(&self, bytes: u64) -> Result<(), Exceeded> {
+        let limit = self.allowance.held;
+        if bytes <= limit.saturating_sub(self.held) { Ok(()) } else { Err(Exceeded::Held { limit }) }
     }
 
     fn begin(&mut self, now: Duration) {
@@ -151,8 +168,9 @@ impl Quota {
         usage.stored = stored;
         // Requests that it made as a stranger end as a member's.
         if let Some(stranger) = self.strangers.remove(&peer) {
-            usage.in_flight = stranger.in_flight;
+            (usage.in_flight, usage.held) = (stranger.in_flight, stranger.held);
             self.together.in_flight -= stranger.in_flight;
+            self.together.held -= stranger.held;
             self.together.stored -= stranger.stored;
         }
     }
@@ -192,6 +210,18 @@ impl Quota {
         self.check(peer, |usage| usage.check_bytes(bytes, now))?;
         self.each(peer, |usage| usage.bytes.spend(bytes, now));
         Ok(())
+    }
+
+    /// So many bytes of a request or its answer are about to be held. Belongs to a request that was taken.
+    pub fn hold(&mut self, peer: &PeerId, bytes: u64) -> Result<(), Exceeded> {
+        self.check(peer, |usage| usage.check_held(bytes))?;
+        self.each(peer, |usage| usage.held += bytes);
+        Ok(())
+    }
+
+    /// So many bytes are no longer held.
+    pub fn let_go(&mut self, peer: &PeerId, bytes: u64) {
+        self.each(peer, |usage| usage.held = usage.held.saturating_sub(bytes));
     }
 
     /// So many bytes are to be stored for a peer. Belongs to a request that was taken.
@@ -256,6 +286,7 @@ mod tests {
             bytes: rate(100 * u64::from(n)),
             requests: rate(u64::from(n)),
             in_flight: n,
+            held: 100 * u64::from(n),
         };
         Allowances { member: allowance(10), stranger: allowance(2), strangers: allowance(4), tracked: 3 }
     }
@@ -305,6 +336,24 @@ mod tests {
         assert_eq!(quota.begin(peer(3), Duration::ZERO), Err(Exceeded::Strangers { limit: 3 }));
         quota.end(&peer(1));
         assert_eq!(quota.begin(peer(3), Duration::ZERO), Ok(()));
+    }
+
+    #[test]
+    fn what_is_held_is_bounded() {
+        let mut quota = Quota::new(small());
+        quota.add_member(peer(1), 0);
+        for number in [1, 2, 3, 4] {
+            assert_eq!(quota.begin(peer(number), Duration::ZERO), Ok(()));
+        }
+        assert_eq!(quota.hold(&peer(1), 1000), Ok(()));
+        assert_eq!(quota.hold(&peer(1), 1), Err(Exceeded::Held { limit: 1000 }));
+        assert_eq!((quota.hold(&peer(2), 200), quota.hold(&peer(3), 200)), (Ok(()), Ok(())));
+        assert_eq!(quota.hold(&peer(4), 1), Err(Exceeded::Held { limit: 400 }), "that of all strangers");
+        quota.let_go(&peer(2), 150);
+        assert_eq!(quota.hold(&peer(4), 150), Ok(()));
+        quota.add_member(peer(3), 0);
+        assert_eq!(quota.hold(&peer(4), 50), Ok(()), "a member is not among the strangers");
+        assert_eq!(quota.hold(&peer(3), 801), Err(Exceeded::Held { limit: 1000 }), "but has what it had");
     }
 
     proptest! {

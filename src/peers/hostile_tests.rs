@@ -23,8 +23,10 @@ use crate::{
         Peers, Settings,
         audit::Audit,
         identity::Identity,
-        link::{Link, LinkError},
+        link::{AT_ONCE, Link, LinkError},
+        lock,
         pool::{Pool, now},
+        raw_link::RawLink,
         server,
     },
 };
@@ -315,4 +317,35 @@ async fn a_flood_leaves_room_for_others() {
         answered += usize::from(matches!(one, Ok(true)));
     }
     assert!(answered < 500, "{answered} of 2000 requests of a stranger were answered");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_taken_back_counts_until_it_is_done() {
+    let (honest, member) = (Honest::start().await, Honest::start().await);
+    pool(&[(&honest.peers, &key(&honest.peers)), (&member.peers, &key(&member.peers))]);
+    let score = honest.put(&vec![3; MAX_BLOCK]);
+    // All threads wait until this is dropped.
+    let (open, closed) = std::sync::mpsc::channel::<()>();
+    let closed = Arc::new(std::sync::Mutex::new(closed));
+    for _ in 0..256 {
+        let (peers, closed) = (Arc::clone(&honest.peers), Arc::clone(&closed));
+        tokio::spawn(async move { peers.threads.run(move || lock(&closed).recv().is_ok()).await.is_ok() });
+    }
+    let mut raw = RawLink::connect(&member.peers.identity, honest.address, 0, true).await.expect("a link");
+    for _ in 0..4 {
+        let mut asked = Vec::new();
+        for _ in 0..AT_ONCE {
+            asked.push(raw.ask("GET", &format!("/block/{score}"), true).await.expect("asked"));
+        }
+        raw.settle().await.expect("seen");
+        for stream in asked {
+            raw.cancel(stream).await.expect("taken back");
+        }
+        raw.settle().await.expect("seen");
+    }
+    let link = honest.link(&member.peers.identity).await;
+    let refused = link.get(&score).await;
+    assert!(matches!(refused, Err(LinkError::Refused(refusal)) if refusal.code == Refusal::BUSY));
+    drop(open);
+    while link.get(&score).await.is_err() {}
 }

@@ -15,6 +15,8 @@ pub(crate) mod meet;
 pub(crate) mod pool;
 pub(crate) mod pooled_store;
 pub(crate) mod push;
+#[cfg(test)]
+mod raw_link;
 pub(crate) mod repair;
 pub(crate) mod server;
 pub(crate) mod speed;
@@ -156,7 +158,7 @@ impl Peers {
         let (identity, repair_rate) = (Identity::open(home)?, settings.repair_rate);
         let pool = Pool::read(home)?;
         let members = pool.iter().flat_map(Pool::members).collect();
-        let (liveness, quota) = (Liveness::new(settings.patience), Quota::new(allowances()));
+        let (liveness, quota) = (Liveness::new(settings.patience), Quota::new(Self::allowances()));
         let peers = Self {
             members: Mutex::new(members),
             liveness: Mutex::new(liveness),
@@ -537,6 +539,14 @@ impl Peers {
         }
     }
 
+    /// What peers may have: members are trusted with speed, and everybody's requests are bounded.
+    pub(crate) fn allowances() -> Allowances {
+        let defaults = Allowances::default();
+        let bytes = Rate { per_second: 2 << 30, burst: 2 << 30 };
+        let requests = Rate { per_second: 20_000, burst: 40_000 };
+        Allowances { member: Allowance { bytes, requests, in_flight: 256, ..defaults.member }, ..defaults }
+    }
+
     /// Takes a request of a peer or refuses it. The request lasts until what comes back is dropped.
     pub(crate) fn admit(self: &Arc<Self>, peer: PeerId) -> Result<Admitted, Refusal> {
         if self.is_banned(&peer) {
@@ -545,7 +555,7 @@ impl Peers {
         let begun = lock(&self.quota).begin(peer, self.now());
         begun.map_err(|refusal| Refusal::new(Refusal::BUSY, refusal.to_string()))?;
         self.heard(&peer);
-        Ok(Admitted { peers: Arc::clone(self), peer })
+        Ok(Admitted { peers: Arc::clone(self), peer, held: 0 })
     }
 
     /// Whether a peer belongs to the pool.
@@ -698,22 +708,33 @@ impl Peers {
     }
 }
 
-/// What peers may have: members are trusted with speed, and everybody's requests are bounded.
-fn allowances() -> Allowances {
-    let defaults = Allowances::default();
-    let bytes = Rate { per_second: 2 << 30, burst: 2 << 30 };
-    let requests = Rate { per_second: 20_000, burst: 40_000 };
-    Allowances { member: Allowance { bytes, requests, in_flight: 256, ..defaults.member }, ..defaults }
-}
-
-/// A request of a peer that is under way.
+/// A request of a peer that is under way, from its head until its answer is sent, and the bytes that are held for it.
 pub(crate) struct Admitted {
     peers: Arc<Peers>,
     peer: PeerId,
+    held: u64,
+}
+
+impl Admitted {
+    /// Counts bytes that are about to be held.
+    pub(crate) fn hold(&mut self, bytes: usize) -> Result<(), Refusal> {
+        let held = lock(&self.peers.quota).hold(&self.peer, bytes as u64);
+        held.map_err(|refusal| Refusal::new(Refusal::BUSY, refusal.to_string()))?;
+        self.held += bytes as u64;
+        Ok(())
+    }
+
+    /// Only so many bytes are held from now on.
+    pub(crate) fn hold_only(&mut self, bytes: usize) -> Result<(), Refusal> {
+        lock(&self.peers.quota).let_go(&self.peer, std::mem::take(&mut self.held));
+        self.hold(bytes)
+    }
 }
 
 impl Drop for Admitted {
     fn drop(&mut self) {
-        lock(&self.peers.quota).end(&self.peer);
+        let mut quota = lock(&self.peers.quota);
+        quota.let_go(&self.peer, self.held);
+        quota.end(&self.peer);
     }
 }

@@ -10,10 +10,10 @@ use std::{
 
 use bytes::Bytes;
 use cas::{BlockStore as _, Error as StoreError, MAX_BLOCK, Score};
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt as _, Full};
 use hyper::{Method, Request, Response, StatusCode, body::Incoming, server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use replication::{Envelope, Lie, MOST_MESSAGE, PeerId, Refusal, Word};
+use replication::{Envelope, Lie, MOST_MESSAGE, MOST_RANGE, PeerId, Refusal, Word};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
@@ -25,7 +25,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::{
     daemon::stop::Stop,
     peers::{
-        Peers,
+        Admitted, Peers,
         identity::peer_of,
         link::{AT_ONCE, FRAME, WINDOWS},
         lock,
@@ -34,13 +34,15 @@ use crate::{
 };
 
 /// Connections at once, of one peer, and of all who do not belong to the pool.
-const MOST_CONNECTIONS: usize = 512;
-const MOST_OF_ONE: usize = 4;
-const MOST_OF_STRANGERS: usize = 64;
+pub(crate) const MOST_CONNECTIONS: usize = 512;
+pub(crate) const MOST_OF_ONE: usize = 4;
+pub(crate) const MOST_OF_STRANGERS: usize = 64;
 /// How long a stranger may stay: long enough to bring an invitation.
 const VISIT: Duration = Duration::from_mins(1);
 /// How long a handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+/// What is held for the answer to a word before it is known: as much as one to `range` may have.
+const ANSWER: usize = MOST_RANGE;
 /// How long the body of a request may take.
 const BODY: Duration = Duration::from_secs(30);
 /// How long connections may go on when the daemon is told to end.
@@ -138,7 +140,8 @@ async fn connection(
         return Ok(());
     }
     let Some(connected) = Connected::new(&peers, peer) else { return Ok(()) };
-    let visit = if peers.is_member(&peer) { Duration::MAX } else { VISIT };
+    // A stranger's window is that of one request; whoever was let in meanwhile has the other when it comes again.
+    let (visit, window) = if peers.is_member(&peer) { (Duration::MAX, WINDOWS.1) } else { (VISIT, WINDOWS.0) };
     let at_once = u32::try_from(AT_ONCE)?;
     let service = service_fn(|request| {
         let peers = Arc::clone(&peers);
@@ -147,7 +150,7 @@ async fn connection(
     let mut http = http2::Builder::new(TokioExecutor::new());
     http.timer(TokioTimer::new())
         .initial_stream_window_size(WINDOWS.0)
-        .initial_connection_window_size(WINDOWS.1)
+        .initial_connection_window_size(window)
         .max_frame_size(FRAME)
         .max_concurrent_streams(at_once)
         .max_header_list_size(16 << 10)
@@ -158,7 +161,6 @@ async fn connection(
     tokio::select! {
         ended = serving.as_mut() => return Ok(ended?),
         () = stop.asked() => {}
-        // Whoever was let in meanwhile comes again.
         () = tokio::time::sleep(visit) => {}
     }
     serving.as_mut().graceful_shutdown();
@@ -187,18 +189,18 @@ fn refuse(refusal: Refusal) -> Answer {
 }
 
 async fn answer(peers: Arc<Peers>, peer: PeerId, from: std::net::IpAddr, request: Request<Incoming>) -> Answer {
-    let _admitted = match peers.admit(peer) {
+    let admitted = match peers.admit(peer) {
         Ok(admitted) => admitted,
         Err(refusal) => return refuse(refusal),
     };
     let answered = match (request.method(), request.uri().path()) {
-        (&Method::POST, "/krpc") => word(&peers, peer, from, request).await,
+        (&Method::POST, "/krpc") => word(&peers, peer, from, (request, admitted)).await,
         (&Method::GET, path) if path.starts_with("/block/") => match score(path) {
-            Ok(score) => get(&peers, peer, score).await,
+            Ok(score) => get(&peers, peer, score, admitted).await,
             Err(refusal) => Err(refusal),
         },
         (&Method::PUT, path) => match score(path) {
-            Ok(score) => put(&peers, peer, score, request).await,
+            Ok(score) => put(&peers, peer, score, (request, admitted)).await,
             Err(refusal) => Err(refusal),
         },
         _ => Ok(respond(StatusCode::NOT_FOUND, Bytes::new())),
@@ -213,10 +215,41 @@ fn score(path: &str) -> Result<Score, Refusal> {
     score.ok_or_else(|| Refusal::new(Refusal::PROTOCOL, "no score in the path"))
 }
 
-async fn body(request: Request<Incoming>, most: usize) -> Result<Bytes, Refusal> {
-    let read = timeout(BODY, Limited::new(request.into_body(), most).collect()).await;
+async fn body(request: Request<Incoming>, most: usize, admitted: &mut Admitted) -> Result<Vec<u8>, Refusal> {
     let wrong = || Refusal::new(Refusal::PROTOCOL, "the body is too long, torn or too slow");
-    Ok(read.map_err(|_| wrong())?.map_err(|_| wrong())?.to_bytes())
+    let (mut frames, mut bytes) = (request.into_body(), Vec::new());
+    let read = async {
+        while let Some(frame) = frames.frame().await {
+            let Ok(data) = frame.map_err(|_| wrong())?.into_data() else { continue };
+            if data.len() > most - bytes.len() {
+                return Err(wrong());
+            }
+            admitted.hold(data.len())?;
+            // A piece of one byte keeps everything that was read with it, so no pieces are kept.
+            bytes.extend_from_slice(&data);
+        }
+        Ok(())
+    };
+    timeout(BODY, read).await.map_err(|_| wrong())??;
+    Ok(bytes)
+}
+
+/// An answer on its way. The request is under way until it is sent.
+struct Sent {
+    bytes: Bytes,
+    _admitted: Admitted,
+}
+
+impl AsRef<[u8]> for Sent {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+fn send(bytes: impl Into<Bytes>, mut admitted: Admitted) -> Result<Answer, Refusal> {
+    let bytes = bytes.into();
+    admitted.hold_only(bytes.len())?;
+    Ok(respond(StatusCode::OK, Bytes::from_owner(Sent { bytes, _admitted: admitted })))
 }
 
 impl From<Panicked> for Refusal {
@@ -239,25 +272,31 @@ async fn word(
     peers: &Arc<Peers>,
     peer: PeerId,
     from: std::net::IpAddr,
-    request: Request<Incoming>,
+    (request, mut admitted): (Request<Incoming>, Admitted),
 ) -> Result<Answer, Refusal> {
-    let said = body(request, MOST_MESSAGE).await?;
+    let said = body(request, MOST_MESSAGE, &mut admitted).await?;
+    admitted.hold(ANSWER)?;
     let word = Word::from_bytes(&said)?;
     peers.transfer(&peer, said.len())?;
+    drop(said);
     let for_thread = Arc::clone(peers);
-    // A word may look through much of the store: blocks do not wait for it.
-    let results = spawn_blocking(move || for_thread.answer(&peer, from, word)).await.map_err(|_| Panicked)??;
-    Ok(respond(StatusCode::OK, Envelope::Answer { results }.to_bytes()))
+    // A word may look through much of the store: blocks do not wait for it. Whoever asked may go, but the request is
+    // under way until the thread is done with it.
+    let answered = spawn_blocking(move || (for_thread.answer(&peer, from, word), admitted));
+    let (results, admitted) = answered.await.map_err(|_| Panicked)?;
+    send(Envelope::Answer { results: results? }.to_bytes(), admitted)
 }
 
-async fn get(peers: &Arc<Peers>, peer: PeerId, score: Score) -> Result<Answer, Refusal> {
+async fn get(peers: &Arc<Peers>, peer: PeerId, score: Score, mut admitted: Admitted) -> Result<Answer, Refusal> {
     peers.admit_member(&peer)?;
+    admitted.hold(MAX_BLOCK)?;
     let store = Arc::clone(&peers.store);
-    match peers.threads.run(move || store.get(&score)).await? {
+    let (read, admitted) = peers.threads.run(move || (store.get(&score), admitted)).await?;
+    match read {
         Ok(Some(block)) => {
             peers.transfer(&peer, block.len())?;
             peers.went(&peer, block.len());
-            Ok(respond(StatusCode::OK, block))
+            send(block, admitted)
         }
         // What is damaged here is not here.
         Ok(None) | Err(StoreError::Damaged { .. }) => Ok(respond(StatusCode::NOT_FOUND, Bytes::new())),
@@ -265,14 +304,20 @@ async fn get(peers: &Arc<Peers>, peer: PeerId, score: Score) -> Result<Answer, R
     }
 }
 
-async fn put(peers: &Arc<Peers>, peer: PeerId, score: Score, request: Request<Incoming>) -> Result<Answer, Refusal> {
+async fn put(
+    peers: &Arc<Peers>,
+    peer: PeerId,
+    score: Score,
+    (request, mut admitted): (Request<Incoming>, Admitted),
+) -> Result<Answer, Refusal> {
     let root = request.uri().path().starts_with("/root/");
     peers.admit_member(&peer)?;
-    let block = body(request, MAX_BLOCK).await?;
+    let block = body(request, MAX_BLOCK, &mut admitted).await?;
     peers.transfer(&peer, block.len())?;
     peers.store_for(&peer, block.len())?;
     let store = Arc::clone(&peers.store);
     let stored = peers.threads.run(move || {
+        let _under_way = admitted;
         let right = store.put_if(&score, &block)?;
         if right && root {
             store.put_twice(score.algorithm(), &block)?;
