@@ -8,6 +8,8 @@ pub(crate) mod compare;
 pub(crate) mod discover;
 pub(crate) mod fetch;
 #[cfg(test)]
+mod flood_tests;
+#[cfg(test)]
 mod hostile_tests;
 pub(crate) mod identity;
 pub(crate) mod link;
