@@ -1,12 +1,6 @@
 //! Peers that lie, stall, flood and replay, against one that does not.
 
-use std::{
-    convert::Infallible,
-    net::SocketAddr,
-    path::Path,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{convert::Infallible, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use cas::{Algorithm, BlockStore as _, MAX_BLOCK, Options, PackStore, Score};
@@ -198,10 +192,8 @@ async fn trio(malice: Malice) -> (Honest, Honest, PeerId, Score, tempfile::TempD
 async fn reads_end_right_beside_a_peer_that_means_ill() {
     for malice in [Malice::WrongBytes, Malice::Oversized, Malice::Stalls, Malice::Babbles] {
         let (reader, _holder, hostile, score, home) = trio(malice).await;
-        let began = Instant::now();
         let block = reader.peers.fetch(score).await.unwrap_or_else(|error| panic!("{malice:?}: {error}"));
         assert!(score.matches(&block), "{malice:?}");
-        assert!(began.elapsed() < Duration::from_secs(8), "{malice:?}");
         let mut stored = Vec::new();
         let visit = &mut |score| {
             stored.push(score);
@@ -209,6 +201,10 @@ async fn reads_end_right_beside_a_peer_that_means_ill() {
         };
         reader.peers.store.scores(visit).expect("scores");
         assert_eq!(stored, [score], "{malice:?}: nothing else is stored");
+        if !matches!(malice, Malice::Stalls) {
+            // The other may have been quicker.
+            assert!(reader.peers.fetch_from(&hostile, score).await.is_err(), "{malice:?}");
+        }
         let state = reader.peers.state(&hostile);
         match malice {
             // What is no block is a block with wrong bytes.

@@ -685,27 +685,44 @@ impl Peers {
 
     /// The blocks in the buckets that are asked for, from one on.
     fn answer_list(&self, from: u16, buckets: &[u8]) -> cas::Result<Arrived> {
-        let asked = |bucket: u16| buckets.is_empty() || buckets[usize::from(bucket / 8)] >> (7 - bucket % 8) & 1 == 1;
+        let asked = |bucket: u32| buckets.is_empty() || buckets[(bucket / 8) as usize] >> (7 - bucket % 8) & 1 == 1;
         let epoch = self.store.arrivals(u64::MAX, 0)?.epoch;
         let mut arrived = Arrived { epoch, ..Arrived::default() };
+        // To begin a scan costs as much as to pass over some scores, so that what lies near is one scan.
+        let near = u64::from(Bucket::COUNT) * 16 / (self.store.statistics().records + 1);
         let mut next = u32::from(from);
-        while next < Bucket::COUNT && arrived.scores.len() < replication::MOST_SCORES / 2 {
-            let bucket = u16::try_from(next).unwrap_or(u16::MAX);
-            if asked(bucket) {
-                let leaves = next * 16..next * 16 + 16;
-                self.store.scores_between(leaves, &mut |score| {
-                    arrived.scores.push(score);
-                    ControlFlow::Continue(())
-                })?;
+        while let Some(begin) = (next..Bucket::COUNT).find(|bucket| asked(*bucket)) {
+            let mut end = begin + 1;
+            for bucket in begin + 1..Bucket::COUNT {
+                if asked(bucket) {
+                    end = bucket + 1;
+                } else if u64::from(bucket - end) >= near {
+                    break;
+                }
             }
-            next += 1;
+            (next, arrived.more) = (end, false);
+            self.store.scores_between(begin * 16..end * 16, &mut |score| {
+                let bucket = u32::from(Bucket::of(&score).number());
+                let last = arrived.scores.last().map(|last| u32::from(Bucket::of(last).number()));
+                if arrived.scores.len() >= replication::MOST_SCORES / 2 && last != Some(bucket) {
+                    (next, arrived.more) = (bucket, true);
+                    return ControlFlow::Break(());
+                }
+                if asked(bucket) {
+                    arrived.scores.push(score);
+                }
+                ControlFlow::Continue(())
+            })?;
+            if arrived.more {
+                break;
+            }
         }
         // A bucket with more than fits (2^28 blocks here, at least) would come in part, and the rest at the next look.
         arrived.scores.truncate(replication::MOST_SCORES);
         for score in &arrived.scores {
             arrived.roots.push(self.store.is_root(score)?);
         }
-        (arrived.next, arrived.more) = (u64::from(next), next < Bucket::COUNT);
+        arrived.next = u64::from(next);
         Ok(arrived)
     }
 }
