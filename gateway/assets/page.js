@@ -81,7 +81,7 @@ function inWords(type) {
   if (type === DIRECTORY) return "Folder";
   const [first, second] = (type ?? "").split("/");
   if (!second || type === "application/octet-stream") return "File";
-  const short = second.replace(/^x-|^vnd\./, "").replace(/\+xml$/, "").slice(0, 24);
+  const short = second.replace(/^x-|^vnd\./, "").replace(/\+xml$/, "").slice(0, 16);
   return KINDS[first] ? `${KINDS[first]}, ${short}` : short;
 }
 
@@ -105,6 +105,8 @@ async function copy(url, button) {
   say(at("said"), "The URL is copied.");
   if (button.dataset.before) return;
   button.dataset.before = button.textContent;
+  // So that nothing moves.
+  button.style.minWidth = `${button.offsetWidth}px`;
   button.textContent = "Copied";
   setTimeout(() => { button.textContent = button.dataset.before; delete button.dataset.before; }, 1500);
 }
@@ -324,7 +326,9 @@ function storing() {
   at("folder").addEventListener("change", (event) => {
     const files = [...event.target.files];
     const name = files[0]?.webkitRelativePath.split("/")[0];
-    if (name) storeFolder(name, files.map((file) => ({ path: file.webkitRelativePath.slice(name.length + 1), file })));
+    // A browser may take a backslash in a name for a slash; the file's own name is right.
+    const inside = ({ webkitRelativePath: path, name: own }) => path.slice(name.length + 1, path.length - own.length) + own;
+    if (name) storeFolder(name, files.map((file) => ({ path: inside(file), file })));
     event.target.value = "";
   });
   addEventListener("beforeunload", (event) => { if (underWay > 0) event.preventDefault(); });
@@ -462,8 +466,8 @@ async function view() {
   at("view-actions").replaceChildren();
   const body = at("view-body");
   body.replaceChildren(make("p", { className: "quiet", textContent: "Reading…" }));
-  at("view").scrollIntoView({ block: "nearest" });
-  at("view-title").focus();
+  at("view-title").focus({ preventScroll: true });
+  at("view").scrollIntoView();
   let shown;
   try {
     item = await learn(item);
@@ -663,7 +667,7 @@ function showStatus(status) {
   const now = { time: performance.now(), figures: { came: sum("pushed") + sum("received"), went: sum("given") } };
   chart("From peers", rate(now, "came"), `${size(rate(now, "came"))}/s`);
   chart("To peers", rate(now, "went"), `${size(rate(now, "went"))}/s`);
-  chart("Endangered blocks", status.endangered, number(status.endangered));
+  chart("Endangered", status.endangered, number(status.endangered));
   chart("Store", status.bytes, size(status.bytes));
   before = now;
   const pool = status.pool ? `Pool ${status.pool.name}: ${status.live} of ${count(status.pool.members, "member", "members")} live` : "No pool: everything stays on this machine";
