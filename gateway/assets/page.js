@@ -58,6 +58,7 @@ async function fetched(path, options) {
   }
   if (answer.ok) return answer;
   const why = options?.method === "HEAD" ? "" : (await answer.text()).trim();
+  if (answer.status === 403) throw new Error(`This page works on the machine of the daemon only; it says: ${why}.`);
   throw new Error(why || `The daemon answered with ${answer.status}.`);
 }
 
@@ -317,6 +318,7 @@ function storing() {
     drop.classList.remove("over");
     dropped(event.dataTransfer);
   });
+  document.addEventListener("paste", (event) => storeFiles([...event.clipboardData.files]));
   at("choose-files").addEventListener("click", () => at("files").click());
   at("choose-folder").addEventListener("click", () => at("folder").click());
   at("files").addEventListener("change", (event) => {
@@ -488,7 +490,12 @@ async function view() {
   } catch (error) {
     shown = [trouble(error)];
   }
-  if (mine === views) body.replaceChildren(...shown);
+  if (mine !== views) return;
+  body.replaceChildren(...shown);
+  // Before this there was perhaps not enough on the page to scroll so far.
+  at("view").scrollIntoView();
+  const { scrollY: here } = window;
+  body.querySelector("img")?.addEventListener("load", () => { if (scrollY === here) at("view").scrollIntoView(); });
 }
 
 function closeView() {
@@ -592,6 +599,7 @@ async function list() {
     [known, knownText] = [JSON.parse(text), text];
     showList();
   } catch (error) {
+    knownText = "";
     say(at("list-note"), error.message);
   }
 }
