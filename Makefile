@@ -7,7 +7,7 @@ CARGO = $(ROCKSDB) cargo
 OFFS = $(CARGO_TARGET_DIR)/release/offs
 FILE ?=
 
-.PHONY: demo test build install lint doc soak bench fuzz interop sim twin vectors clean-target requirements
+.PHONY: demo test build install lint doc soak bench fuzz interop browser sim twin vectors clean-target requirements
 
 demo: build
 	OFFS="$(OFFS)" tools/demo.sh "$(FILE)"
@@ -41,6 +41,11 @@ bench: build
 interop: build
 	tests/interop/setup.sh
 	OFFS="$(OFFS)" python3 tests/interop/matrix.py --with offs
+
+# The page for people in Chromium: what a person does there, accessibility, and that nothing leaves the machine.
+browser: build
+	tests/browser/setup.sh
+	OFFS="$(OFFS)" "$${OFFS_CACHE:-$$HOME/.cache}/offs-browser/venv/bin/python" tests/browser/page.py
 
 # Ten thousand nodes, a tenth of the packets lost, a fifth of the nodes replaced every ten minutes. SIM says otherwise.
 sim:

@@ -51,16 +51,22 @@ pub(crate) fn to_html(listing: &Listing) -> String {
     let title = escape(&here.or_else(|| listing.url.name.clone()).unwrap_or_else(|| "Directory".to_owned()));
     let mut rows = String::new();
     if !listing.url.path.is_empty() {
-        rows += "<tr><td><a href=\"../\">..</a></td><td></td></tr>\n";
+        rows += "<tr><td><a href=\"../\">The folder above</a></td><td></td></tr>\n";
     }
     for entry in &listing.entries {
         let name = name_of(entry);
         let slash = if entry.node == Node::Directory { "/" } else { "" };
         let href = percent_encoding::percent_encode(name, percent_encoding::NON_ALPHANUMERIC);
         let shown = escape(&String::from_utf8_lossy(name));
-        let size = size_of(entry).map(|size| size.to_string()).unwrap_or_default();
+        let size = size_of(entry).map(in_words).unwrap_or_default();
         // Writing to a string cannot fail.
-        let _written = writeln!(rows, "<tr><td><a href=\"{href}{slash}\">{shown}{slash}</a></td><td>{size}</td></tr>");
+        let _written = writeln!(
+            rows,
+            "<tr><td><a class=\"name\" href=\"{href}{slash}\">{shown}{slash}</a></td><td class=\"number\">{size}</td></tr>"
+        );
+    }
+    if listing.entries.is_empty() {
+        rows += "<tr><td>This folder is empty.</td><td></td></tr>\n";
     }
     let more = if listing.entries.len() < MOST_LISTED {
         String::new()
@@ -70,9 +76,23 @@ pub(crate) fn to_html(listing: &Listing) -> String {
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{title}</title>\n\
-         <link rel=\"stylesheet\" href=\"/assets/style.css\">\n<main>\n<h1>{title}</h1>\n\
-         <table><thead><tr><th scope=\"col\">Name</th><th scope=\"col\">Bytes</th></tr></thead>\n<tbody>\n{rows}</tbody></table>\n{more}</main>\n"
+         <link rel=\"icon\" href=\"/assets/icon.svg\">\n<link rel=\"stylesheet\" href=\"/assets/style.css\">\n\
+         <main>\n<section>\n<h1>{title}</h1>\n\
+         <table><thead><tr><th scope=\"col\">Name</th><th scope=\"col\" class=\"number\">Size</th></tr></thead>\n\
+         <tbody>\n{rows}</tbody></table>\n{more}</section>\n</main>\n"
     )
+}
+
+/// A size for people.
+fn in_words(bytes: u64) -> String {
+    let (mut whole, mut rest) = (bytes, 0);
+    for unit in ["B", "KiB", "MiB", "GiB", "TiB"] {
+        if whole < 1024 {
+            return if unit == "B" { format!("{whole} B") } else { format!("{whole}.{} {unit}", rest * 10 / 1024) };
+        }
+        (whole, rest) = (whole / 1024, whole % 1024);
+    }
+    format!("{whole} PiB")
 }
 
 fn escape(text: &str) -> String {
@@ -93,6 +113,21 @@ fn escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes() {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (1536, "1.5 KiB"),
+            ((1 << 20) - 1, "1023.9 KiB"),
+            (5 << 30, "5.0 GiB"),
+            (u64::MAX, "16383 PiB"),
+        ] {
+            assert_eq!(in_words(bytes), text);
+        }
+    }
 
     #[test]
     fn names_cannot_act() {
