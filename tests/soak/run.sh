@@ -11,8 +11,8 @@ python=${OFFS_CACHE:-$HOME/.cache}/offs-twin-venv/bin/python
 [ -x "$python" ] || python=python3
 if [ $# -eq 0 ]; then
     set -- crash full_disk memory small_files damage hostile dht_probe truth
-    # A dozen daemons take their time even with little to store.
-    [ "${SOAK:-full}" = short ] || set -- "$@" cluster
+    # A dozen daemons take their time even with little to store, and so does a bad network.
+    [ "${SOAK:-full}" = short ] || set -- "$@" cluster faults
 fi
 passed=0
 failed=''
