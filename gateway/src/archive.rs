@@ -113,7 +113,7 @@ impl Receiving<'_> {
         let node = match kind {
             EntryType::Directory => return self.directory(path, mode, mtime),
             EntryType::Symlink => {
-                let target = entry.link_name_bytes().map(|target| target.into_owned()).unwrap_or_default();
+                let target = entry.link_name_bytes().map(std::borrow::Cow::into_owned).unwrap_or_default();
                 if target.is_empty() || target.len() > 4095 {
                     return Err(Trouble::Request("a link in the archive leads nowhere"));
                 }

@@ -11,7 +11,7 @@ use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tokio::sync::mpsc;
 
 /// Pieces that wait to be sent; more are not made.
-pub(crate) const PIECES: usize = 2;
+pub(crate) const PIECES: usize = 1;
 
 /// A piece, or why there are no more.
 pub(crate) type Piece = io::Result<Bytes>;

@@ -10,7 +10,7 @@ use prometheus_client::{
 };
 use serde_json::Value;
 
-/// The form that is written (OpenMetrics 1.0).
+/// The form that is written (`OpenMetrics` 1.0).
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 type Labels = Vec<(&'static str, String)>;

@@ -24,9 +24,9 @@ use crate::{body::Piece, place::Target, trouble::Trouble};
 /// Files that are sent at once; who comes then is told to try again.
 const MOST_STREAMS: usize = 400;
 /// With at most so many, each reads ahead with all cores.
-const FEW: usize = 3;
+const FEW: usize = 2;
 /// Else each reads so many bytes at a time: a part of a stripe, so that no stripe is read twice.
-const PIECE: u64 = 2 * BLOCK as u64;
+const PIECE: u64 = BLOCK as u64;
 /// Pieces that are read at once, so that the buffers of a crowd do not fill the memory.
 const READING: usize = 8;
 /// How long a client may take nothing.

@@ -85,18 +85,18 @@ impl Router {
             (_, "/ready") if reads => self.ready().await,
             (_, "/metrics") if reads => self.metrics().await,
             (_, path) if reads && path.starts_with("/api/") => {
-                self.guard.check_owner(request.headers(), from.address)?;
+                Guard::check_owner(request.headers(), from.address)?;
                 self.ask(path, request.uri().query().unwrap_or_default()).await
             }
             (&Method::POST, "/api/unpin") => {
-                self.guard.check_owner(request.headers(), from.address)?;
+                Guard::check_owner(request.headers(), from.address)?;
                 self.unpin(request).await
             }
             (_, path) if reads => {
                 assets::find(path).map(|asset| page(asset.content_type, asset.body)).ok_or(Trouble::NoRoute)
             }
             (&Method::PUT | &Method::POST, path) if !path.starts_with("/api/") => {
-                self.guard.check_owner(request.headers(), from.address)?;
+                Guard::check_owner(request.headers(), from.address)?;
                 self.put(request).await
             }
             _ => Err(Trouble::Method("GET, HEAD, PUT, POST")),
