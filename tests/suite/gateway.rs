@@ -80,14 +80,13 @@ impl Door {
     }
 
     fn ask(&self, method: &str, path: &str, fields: &[(&str, &str)], body: &[u8]) -> Answer {
-        let mut head = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\nContent-Length: {}\r\n", body.len());
+        let length = format!("Content-Length: {}", body.len());
+        let mut lines = vec![format!("{method} {path} HTTP/1.1"), "Connection: close".to_owned(), length];
         if !fields.iter().any(|(name, _)| *name == "Host") {
-            head += &format!("Host: {}\r\n", self.address);
+            lines.push(format!("Host: {}", self.address));
         }
-        for (name, value) in fields {
-            head += &format!("{name}: {value}\r\n");
-        }
-        let answer = self.raw(&[head.as_bytes(), b"\r\n", body].concat());
+        lines.extend(fields.iter().map(|(name, value)| format!("{name}: {value}")));
+        let answer = self.raw(&[lines.join("\r\n").as_bytes(), b"\r\n\r\n", body].concat());
         let end = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("a head");
         let head = String::from_utf8_lossy(&answer[..end]).into_owned();
         let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
