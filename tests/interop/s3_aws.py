@@ -3,7 +3,7 @@
 import json
 import os
 
-from s3_cell import LISTED, MIB, ODD_NAMES, VENV, Cells, bytes_of, check, make_tree, read_tree, run, same, same_tree
+from s3_cell import LISTED, MIB, PLAIN_NAMES, VENV, Cells, bytes_of, check, make_tree, read_tree, run, same, same_tree
 from s3_wire import REGION
 
 CELLS = Cells("aws")
@@ -73,7 +73,7 @@ def sync_with_delete(site):
 @cell
 def force_with_odd_names(site):
     name = site.bucket()
-    for key in ODD_NAMES.values():
+    for key in PLAIN_NAMES.values():
         if not key.startswith("/"):
             site.put(name, key)
     aws(site, "s3", "rb", f"s3://{name}", "--force")

@@ -30,6 +30,10 @@ ODD_NAMES = {
 }
 
 
+# Those that programs can say and show in a line.
+PLAIN_NAMES = {label: key for label, key in ODD_NAMES.items() if label not in ("newline", "tab")}
+
+
 class Failed(Exception):
     """The server did not keep what the cell asks for."""
 

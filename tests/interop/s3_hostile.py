@@ -215,7 +215,7 @@ def body_cut_short(site):
 
 
 @cell
-def more_than_five_gigabytes(site):
+def more_than_five_terabytes(site):
     name = site.bucket()
     path = f"/{name}/k"
     for length in (5 * 2**40 + 1, 2**63 - 1):

@@ -324,7 +324,7 @@ def conditional_get(site):
     name = site.bucket()
     answer = site.put(name, "k")
     tag, other = answer.headers["ETag"], etag(b"other")
-    past, future = "Mon, 01 Jan 2001 00:00:00 GMT", "Thu, 01 Jan 2026 00:00:00 GMT"
+    past = "Mon, 01 Jan 2001 00:00:00 GMT"
     future = answered(site.wire.ask("HEAD", name, "k")).headers["Last-Modified"]
     for method in ("GET", "HEAD"):
         for headers, status in (
@@ -361,10 +361,8 @@ def conditional_put(site):
 @cell
 def conditional_put_has_one_winner(site):
     name = site.bucket()
-    for number in range(4):
-        key = f"k{number}"
-
-        def work(who):
+    for key in ("a", "b", "c", "d"):
+        def work(who, key=key):
             wire = site.wire.as_user(site.access, site.secret)
             return wire.ask("PUT", name, key, headers=[("If-None-Match", "*")], body=bytes_of(200_000, who)).status
         made = at_once(8, work)
@@ -400,7 +398,7 @@ def response_overrides(site):
     name = site.bucket()
     site.put(name, "k", headers=[("Content-Type", "text/plain")])
     wanted = {"content-type": "image/odd", "content-language": "fr", "expires": "Thu, 01 Dec 2033 16:00:00 GMT",
-              "cache-control": "no-store", "content-disposition": 'inline; filename="ü.txt"'.replace("ü", "u"),
+              "cache-control": "no-store", "content-disposition": 'inline; filename="a b.txt"',
               "content-encoding": "br"}
     answer = site.get(name, "k", b"content", query=[(f"response-{key}", value) for key, value in wanted.items()])
     same("headers", {key: answer.headers[key] for key in wanted}, wanted)

@@ -3,7 +3,7 @@
 import json
 import os
 
-from s3_cell import LISTED, MIB, ODD_NAMES, VENV, Cells, bytes_of, check, make_tree, read_tree, run, same, same_tree
+from s3_cell import LISTED, MIB, PLAIN_NAMES, VENV, Cells, bytes_of, check, make_tree, read_tree, run, same, same_tree
 
 CELLS = Cells("s3cmd")
 cell = CELLS.cell
@@ -14,7 +14,7 @@ def s3cmd(site, *arguments, secret=None, **more):
     tls = site.endpoint.startswith("https")
     host = site.wire.host
     settings.write_text(f"[default]\naccess_key = {site.access}\nsecret_key = {secret or site.secret}\nhost_base = {host}\n"
-                        f"host_bucket = {host}\nuse_https = {tls}\nmultipart_chunk_size_mb = 5\nmax_retries = 1\n"
+                        f"host_bucket = {host}\nuse_https = {tls}\nmultipart_chunk_size_mb = 5\nmax_retries = 1\nbucket_location = us-east-1\n"
                         f"socket_timeout = 20\n" + (f"ca_certs_file = {site.ca}\n" if site.ca else ""))
     env = {"PATH": os.environ["PATH"], "HOME": str(site.folder), "LC_ALL": "C.UTF-8"}
     return run(VENV / "s3cmd", "--config", settings, "--no-progress", *arguments, env=env, **more)
@@ -70,7 +70,7 @@ def sync_both_ways(site):
 @cell
 def delete_all_with_odd_names(site):
     name = site.bucket()
-    for key in ODD_NAMES.values():
+    for key in PLAIN_NAMES.values():
         if not key.startswith("/"):
             site.put(name, key)
     s3cmd(site, "rb", "--recursive", "--force", f"s3://{name}")
