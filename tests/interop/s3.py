@@ -127,7 +127,8 @@ def cells_of(client):
 
 def run_client(client, site, chosen, folder, out):
     """Runs the cells of one client and sends what became of each."""
-    os.setsid()
+    # Programs that a cell has started are ended by it, so it must hear that it is to end.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     for name, cell in cells_of(client).items():
         name = f"{client} {name}"
         if chosen and not any(part in name for part in chosen) or cell.long and not site.long:
@@ -216,10 +217,10 @@ def main():
         failed = run_all(given, site, folder, server, workers)
     finally:
         for worker in workers.values():
-            try:
-                os.killpg(worker.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+            worker.terminate()
+        for worker in workers.values():
+            worker.join(25)
+            worker.kill()
         server.end()
         if failed and os.environ.get("KEEP") == "1":
             print(f"kept {folder}")

@@ -10,7 +10,7 @@ CELLS = Cells("aws")
 cell = CELLS.cell
 
 
-def aws(site, *arguments, secret=None, access=None, seconds=50, **more):
+def aws(site, *arguments, secret=None, access=None, seconds=100, **more):
     folder = site.folder / ".aws"
     if not folder.exists():
         folder.mkdir()

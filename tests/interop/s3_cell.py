@@ -49,7 +49,7 @@ class Cells(dict):
         super().__init__()
         self.client = client
 
-    def cell(self, function=None, *, seconds=60, long=False, name=None):
+    def cell(self, function=None, *, seconds=120, long=False, name=None):
         """Makes a cell of a function that takes a Site."""
         def make(function):
             function.seconds, function.long = seconds, long
@@ -162,7 +162,7 @@ def deadline(seconds):
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def run(*command, env=None, seconds=50, fails=False, data=None, cwd=None, text=True):
+def run(*command, env=None, seconds=100, fails=False, data=None, cwd=None, text=True):
     """Runs a client's program to its end, with everything that it started, and gives its output.
 
     With `fails`, it must not succeed, and the output is what it said on both streams.
@@ -224,19 +224,21 @@ def same_tree(what, got, wanted):
 
 def at_once(count, work):
     """Runs work(number) in so many threads at the same moment, and gives what each returned."""
-    made, gate = [None] * count, threading.Barrier(count)
+    made, failed, gate = [None] * count, [], threading.Barrier(count)
 
     def one(number):
         gate.wait()
         try:
             made[number] = work(number)
         except Exception as error:
-            made[number] = error
+            failed.append(error)
     threads = [threading.Thread(target=one, args=(number,), daemon=True) for number in range(count)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
+    if failed:
+        raise failed[0]
     return made
 
 

@@ -880,9 +880,7 @@ def delete_thousand(site):
         wire = site.wire.as_user(site.access, site.secret)
         for key in keys[part::4]:
             answered(wire.ask("PUT", name, key, body=b"x"))
-    for result in at_once(4, some):
-        if isinstance(result, Exception):
-            raise result
+    at_once(4, some)
     refused(delete_many(site, name, [*keys, "more"]), 400, "MalformedXML")
     answer = answered(delete_many(site, name, keys))
     same("deleted", sorted(answer.all("Deleted/Key")), keys)
@@ -1287,9 +1285,9 @@ def object_tagging(site):
     answer = answered(site.wire.ask("GET", name, "k", [("tagging", "")]))
     same("tags", dict(zip(answer.all("TagSet/Tag/Key"), answer.all("TagSet/Tag/Value"))), {"a": "1", "b": "x y"})
     same("count", site.get(name, "k", b"content").headers["x-amz-tagging-count"], "2")
-    answered(configure(site, name, "tagging", tags(c="<3>"), "k"))
+    answered(configure(site, name, "tagging", tags(c="3+4=7 @ü"), "k"))
     answer = answered(site.wire.ask("GET", name, "k", [("tagging", "")]))
-    same("tags", list(zip(answer.all("TagSet/Tag/Key"), answer.all("TagSet/Tag/Value"))), [("c", "<3>")])
+    same("tags", list(zip(answer.all("TagSet/Tag/Key"), answer.all("TagSet/Tag/Value"))), [("c", "3+4=7 @ü")])
     answered(site.wire.ask("PUT", name, "c", headers=[("x-amz-copy-source", f"{name}/k")]))
     same("copied", answered(site.wire.ask("GET", name, "c", [("tagging", "")])).all("TagSet/Tag/Key"), ["c"])
     same("delete", site.wire.ask("DELETE", name, "k", [("tagging", "")]).status, 204)
@@ -1452,9 +1450,7 @@ def concurrent_overwrites(site):
             answer = answered(wire.ask("GET", name, "k"))
             check(len(answer.body) == 100_000 and len(set(answer.body)) == 1, "a mix of two contents is read")
             same("ETag", answer.headers["ETag"], etag(answer.body))
-    for result in at_once(4, work):
-        if isinstance(result, Exception):
-            raise result
+    at_once(4, work)
 
 
 @cell(long=True, seconds=300)
