@@ -79,7 +79,7 @@ def bucket_not_empty(site):
 
 @cell
 def bucket_names(site):
-    for name in ("ab", "UPPER", "a_b", "a..b", "-ab", "ab-", ".ab", "192.168.5.4", "x" * 64, "a%20b", "a.-b", "xn--abc"):
+    for name in ("ab", "UPPER", "a_b", "a..b", "-ab", "ab-", ".ab", "192.168.5.4", "x" * 64, "a%20b", "xn--abc"):
         answer = site.wire.ask("PUT", name, path=f"/{name}")
         if answer.status == 200:
             site.wire.ask("DELETE", name, path=f"/{name}")
