@@ -52,8 +52,11 @@ class Server:
 
     def begin(self, command, **settings):
         with open(self.log, "ab") as log:
-            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                            start_new_session=True, **settings)
+            try:
+                self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                                start_new_session=True, **settings)
+            except OSError as error:
+                sys.exit(f"the server does not start: {error}")
 
     def ready(self, endpoint=None):
         """Waits until it answers anything."""

@@ -301,8 +301,10 @@ class Wire:
                 connection.sendall(data)
                 if end:
                     connection.shutdown(socket.SHUT_WR)
-            except (BrokenPipeError, ConnectionResetError):
-                pass
+            except TimeoutError:
+                raise
+            except OSError:
+                pass  # it was closed early; there may be an answer all the same
             try:
                 return read(connection, method)[0]
             except (http.client.HTTPException, ConnectionError):
