@@ -31,7 +31,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
-from s3_cell import LISTED, VENV, Failed, Site, Unsupported, deadline, short  # noqa: E402
+from s3_cell import LISTED, VENV, Failed, Site, Unsupported, deadline  # noqa: E402
 from s3_wire import Wire  # noqa: E402
 
 STARTING = 30
@@ -183,7 +183,7 @@ def arguments():
     parser.add_argument("--ca", help="certificate to trust")
     parser.add_argument("--only", metavar="CLIENT,...", help=", ".join(CLIENTS))
     parser.add_argument("--cells", metavar="TEXT,...", help="only cells whose client and name have one of these in it")
-    parser.add_argument("--known", choices=sorted(KNOWN), help="failures of this reference server do not count")
+    parser.add_argument("--known", choices=sorted(KNOWN), help="a reference server whose failures do not count")
     parser.add_argument("--write-known", metavar="NAME", help="write the failures down as those of this server")
     parser.add_argument("--long", action="store_true", help="with the cells that take minutes")
     parser.add_argument("--jobs", type=int, default=3, help="clients at a time (default 3)")
@@ -280,7 +280,7 @@ def run_all(given, site, folder, server, workers):
         Path(given.json).write_text(json.dumps([dict(zip(("cell", "result", "why", "seconds"), row)) for row in results],
                                                indent=1))
     if given.write_known:
-        failures = {name: known.get(name) or short(why) for name, result, why, _ in sorted(results)
+        failures = {name: known.get(name) or " ".join(why.split())[:140] for name, result, why, _ in sorted(results)
                     if result == "FAILED"}
         (HERE / "s3_known.json").write_text(
             json.dumps({**KNOWN, given.write_known: failures}, indent=1, ensure_ascii=False) + "\n")
