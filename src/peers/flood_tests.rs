@@ -459,12 +459,12 @@ async fn cancelled(victim: &Victim, (method, path): (&'static str, String), body
         let mut link = victim.raw(identity, 0, true).await;
         for _ in 0..count.div_ceil(LINKS * AT_ONCE) {
             let mut streams = Vec::new();
-            for _ in 0..AT_ONCE {
+            for _ in 1..AT_ONCE {
                 let stream = link.ask(method, &path, body.is_empty()).await?;
                 link.body(stream, body, 8 << 10, !body.is_empty()).await?;
                 streams.push(stream);
             }
-            link.settle().await?;
+            link.taken_up().await?;
             for stream in streams {
                 link.cancel(stream).await?;
             }

@@ -328,12 +328,12 @@ async fn what_is_taken_back_counts_until_it_is_done() {
         tokio::spawn(async move { peers.threads.run(move || lock(&closed).recv().is_ok()).await.is_ok() });
     }
     let mut raw = RawLink::connect(&member.peers.identity, honest.address, 0, true).await.expect("a link");
-    for _ in 0..4 {
+    for _ in 0..5 {
         let mut asked = Vec::new();
-        for _ in 0..AT_ONCE {
+        for _ in 1..AT_ONCE {
             asked.push(raw.ask("GET", &format!("/block/{score}"), true).await.expect("asked"));
         }
-        raw.settle().await.expect("seen");
+        raw.taken_up().await.expect("taken up");
         for stream in asked {
             raw.cancel(stream).await.expect("taken back");
         }

@@ -7,6 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use tokio::{
@@ -52,6 +53,8 @@ pub(crate) struct Seen {
     pub(crate) answers: AtomicU64,
     /// Those with the status 200.
     pub(crate) good: AtomicU64,
+    /// The highest stream that was answered.
+    highest: AtomicU64,
 }
 
 /// A link that does what it likes.
@@ -98,6 +101,7 @@ async fn read_all(mut read: ReadHalf<Tls>, window: Arc<Semaphore>, pongs: Arc<Se
             HEADERS => {
                 seen.answers.fetch_add(1, Ordering::Relaxed);
                 seen.good.fetch_add(u64::from(payload.first() == Some(&GOOD)), Ordering::Relaxed);
+                seen.highest.fetch_max(u64::from(stream), Ordering::Relaxed);
             }
             WINDOW_UPDATE if stream == 0 => {
                 let more = payload.first_chunk().map_or(0, |more| u32::from_be_bytes(*more));
@@ -169,6 +173,19 @@ impl RawLink {
     /// Takes a request back.
     pub(crate) async fn cancel(&mut self, stream: u32) -> io::Result<()> {
         self.send(&frame(RESET, 0, stream, &8_u32.to_be_bytes())).await
+    }
+
+    /// Waits until every request that was begun has been taken up at the other end: they are in their order, and one
+    /// that is answered at once comes last. Whoever takes back many before that is thrown out.
+    pub(crate) async fn taken_up(&mut self) -> io::Result<()> {
+        let stream = self.ask("GET", "/nothing", true).await?;
+        while self.seen.highest.load(Ordering::Relaxed) < u64::from(stream) {
+            if self.pongs.is_closed() {
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        Ok(())
     }
 
     /// Waits until everything that was sent has been read at the other end.
