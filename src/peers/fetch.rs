@@ -114,7 +114,7 @@ impl Peers {
         if let Err(missing) = &fetched
             && missing.failed.is_empty()
             && missing.silent.is_empty()
-            && lock(&self.fetches.silent).is_empty()
+            && self.fetches.silent().is_empty()
         {
             let mut absent = lock(&self.fetches.absent);
             if absent.len() >= 65_536 {
