@@ -14,6 +14,7 @@ import json
 import socket
 import ssl
 import struct
+import time
 import urllib.parse
 import xml.etree.ElementTree as ElementTree
 
@@ -294,8 +295,11 @@ class Wire:
             connection.close()
         return answer
 
-    def raw(self, data, seconds=ANSWER_SECONDS, end=False, method="GET"):
-        """Sends bytes on a connection of its own. None when it was closed without an answer."""
+    def raw(self, data, seconds=ANSWER_SECONDS, end=False, method="GET", linger=0):
+        """Sends bytes on a connection of its own. None when it was closed without an answer.
+
+        It stays open for `linger` seconds after the answer, so that what follows is taken up, too.
+        """
         with self.connect(seconds) as connection:
             try:
                 connection.sendall(data)
@@ -306,7 +310,9 @@ class Wire:
             except OSError:
                 pass  # it was closed early; there may be an answer all the same
             try:
-                return read(connection, method)[0]
+                answer = read(connection, method)[0]
+                time.sleep(linger)
+                return answer
             except (http.client.HTTPException, ConnectionError):
                 return None
 
