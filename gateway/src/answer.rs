@@ -170,7 +170,7 @@ fn describe(answer: &mut Answer, about: &About, download: bool) {
 /// Whether a browser runs what is in a document of a type.
 fn acts(content_type: &str) -> bool {
     let kind = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    kind == "text/html" || kind.ends_with("xml") || kind.ends_with("+xml") || kind == "text/xsl"
+    kind == "text/html" || kind.ends_with("xml") || kind == "text/xsl"
 }
 
 /// `Content-Disposition` with a name (RFC 6266; RFC 8187 for what is not plain).

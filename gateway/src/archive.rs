@@ -9,7 +9,7 @@ use cas::BlockStore;
 use offs::{ContentType, DirectoryWriter, Entry, Head, Kind, Node, OffUrl, PutOptions, SystemDice};
 use tar::{Archive, EntryType};
 
-use crate::{backend::Backend, trouble::Trouble};
+use crate::{backend::Backend, trouble::Trouble, upload};
 
 /// Files below this size are packed into one.
 const PACKED_BELOW: u64 = 1 << 20;
@@ -49,16 +49,7 @@ pub(crate) fn store(backend: &dyn Backend, source: &mut dyn Read, name: Option<S
         receiving.entry(entry.map_err(offs::Error::Read)?)?;
     }
     let stored = receiving.finish()?;
-    let url = OffUrl {
-        content_type: ContentType::directory(),
-        length: stored.length,
-        reference: stored.reference,
-        name,
-        path: Vec::new(),
-    };
-    let url: OffUrl = url.to_string().parse()?;
-    backend.keep(&url)?;
-    Ok(url)
+    upload::give_out(backend, stored, name, ContentType::directory())
 }
 
 /// The path of an entry. One that could lead elsewhere is refused.

@@ -20,6 +20,8 @@ const MOST_LINKS: usize = 16;
 /// A directory that was opened.
 pub(crate) struct Directory {
     reference: Reference,
+    /// The length of the directory object.
+    pub(crate) length: u64,
     pub(crate) packed: Option<(Reference, u64)>,
     entries: Option<BTreeMap<Vec<u8>, Entry>>,
 }
@@ -58,7 +60,12 @@ impl Directory {
             Err(Stop::Enough) => None,
             Err(Stop::Failed(error)) => return Err(error),
         };
-        Ok(Self { reference: reference.clone(), packed: head.and_then(|head| head.packed), entries })
+        Ok(Self {
+            reference: reference.clone(),
+            length: file.length(),
+            packed: head.and_then(|head| head.packed),
+            entries,
+        })
     }
 
     /// Calls `visit` with every entry at or below a path, until it says that it has seen enough.

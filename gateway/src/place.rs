@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use cas::BlockStore;
-use offs::{ContentType, Entry, FileReader, Kind, Node, OffUrl, Reference};
+use offs::{ContentType, Entry, Node, OffUrl, Reference};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
 use crate::{directory::Directories, trouble::Trouble};
@@ -97,8 +97,10 @@ pub(crate) fn find(
             modified: None,
         }));
     }
-    check_length(store, url)?;
     let directory = directories.open(store, &url.reference)?;
+    if directory.length != url.length {
+        return Err(offs::Error::Length { url: url.length, root: directory.length }.into());
+    }
     let entry = directory.find(store, &url.path)?;
     if entry.node != Node::Directory {
         return Ok(Place::File(target(entry, directory.packed.as_ref())?));
@@ -119,18 +121,6 @@ pub(crate) fn find(
     }
     let entries = directory.children(store, &entry.path, MOST_LISTED)?;
     Ok(Place::Listing(Listing { url: url.clone(), entries }))
-}
-
-/// What the URL says of a directory's length must be so.
-fn check_length(store: &dyn BlockStore, url: &OffUrl) -> Result<(), Trouble> {
-    let file = FileReader::open(store, &url.reference)?;
-    if file.root().kind != Kind::Directory {
-        return Err(Trouble::Kind);
-    }
-    if file.length() != url.length {
-        return Err(offs::Error::Length { url: url.length, root: file.length() }.into());
-    }
-    Ok(())
 }
 
 /// The file that an entry of a directory names.

@@ -23,9 +23,6 @@ pub enum Trouble {
     /// A file could not be read or stored.
     #[error(transparent)]
     File(#[from] offs::Error),
-    /// The URL says that it is a directory and it is none, or the other way round.
-    #[error("the URL's media type is not what its root says")]
-    Kind,
     /// What was put could not be written down.
     #[error(transparent)]
     Backend(#[from] BackendError),
@@ -60,7 +57,7 @@ impl Trouble {
             Self::Url(OffUrlError::Version2 | OffUrlError::Version3 | OffUrlError::Version) => {
                 StatusCode::NOT_IMPLEMENTED
             }
-            Self::Url(_) | Self::Kind | Self::Request(_) => StatusCode::BAD_REQUEST,
+            Self::Url(_) | Self::Request(_) => StatusCode::BAD_REQUEST,
             Self::NoRoute | Self::NoEntry(_) | Self::Link(_) => StatusCode::NOT_FOUND,
             Self::File(error) => of_file(error),
             Self::Backend(_) | Self::Worker => StatusCode::INTERNAL_SERVER_ERROR,

@@ -8,7 +8,7 @@ use std::{
 use bytes::{Buf as _, Bytes};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use offs::{ContentType, OffUrl, PutOptions, SystemDice};
+use offs::{ContentType, OffUrl, PutOptions, Stored, SystemDice};
 use tokio::{sync::mpsc, time::timeout};
 
 use crate::{backend::Backend, trouble::Trouble};
@@ -74,6 +74,16 @@ pub(crate) fn store(
     let _hold = store.hold();
     let options: PutOptions = backend.put_options();
     let stored = offs::put(store.as_ref(), source, &options, Box::new(SystemDice::new()), &|_| {})?;
+    give_out(backend, stored, name, content_type)
+}
+
+/// Makes what was stored last, and gives its URL.
+pub(crate) fn give_out(
+    backend: &dyn Backend,
+    stored: Stored,
+    name: Option<String>,
+    content_type: ContentType,
+) -> Result<OffUrl, Trouble> {
     let url = OffUrl { content_type, length: stored.length, reference: stored.reference, name, path: Vec::new() };
     // A URL that could not be opened again must not be given out.
     let url: OffUrl = url.to_string().parse()?;
