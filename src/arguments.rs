@@ -69,7 +69,7 @@ pub(crate) enum Command {
     Replicate(Replicate),
     /// Run a node of the BitTorrent DHT, or ask others
     Dht(Dht),
-    /// Keys that sign items in the DHT
+    /// Keys that sign items in the DHT, and access keys for S3 clients
     #[command(subcommand)]
     Key(Key),
     /// Measure this machine: put, get, hashes, XOR, against the disk's and the hash's own limit

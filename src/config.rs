@@ -1,6 +1,10 @@
 //! Settings: `config.toml` in the home directory.
 
-use std::{io, net::SocketAddr, path::Path};
+use std::{
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use offs::Parameters;
 use serde::Deserialize;
@@ -26,6 +30,9 @@ pub(crate) struct Config {
     /// Section `[http]`.
     #[serde(default)]
     pub(crate) http: HttpSettings,
+    /// Section `[s3]`.
+    #[serde(default)]
+    pub(crate) s3: S3Settings,
     /// What `put` uses when no flag says otherwise.
     #[serde(default)]
     pub(crate) put: PutDefaults,
@@ -106,6 +113,23 @@ impl Default for HttpSettings {
     fn default() -> Self {
         Self { on: true, listen: None, names: Vec::new() }
     }
+}
+
+/// Section `[s3]`: the door for S3 clients.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct S3Settings {
+    /// Whether there is one.
+    pub(crate) on: bool,
+    /// Where it is.
+    pub(crate) listen: Option<SocketAddr>,
+    /// Whether it speaks TLS.
+    pub(crate) tls: bool,
+    /// PEM files of a certificate and its key; without them TLS has one of its own making.
+    pub(crate) certificate: Option<PathBuf>,
+    pub(crate) key: Option<PathBuf>,
+    /// Domains below which a bucket's name may stand in front.
+    pub(crate) domains: Vec<String>,
 }
 
 /// Section `[put]`.

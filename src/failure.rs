@@ -16,6 +16,15 @@ pub(crate) enum Failure {
     /// A file of the user's.
     #[error("cannot {action} {}", path.display())]
     Io { action: &'static str, path: PathBuf, source: io::Error },
+    /// The access keys of S3 clients.
+    #[error(transparent)]
+    Keys(#[from] gateway::KeysError),
+    /// The buckets of S3 clients.
+    #[error("the buckets cannot be used")]
+    Buckets(#[from] gateway::BucketsError),
+    /// A certificate for TLS.
+    #[error("the certificate {} cannot be used: {detail}", path.display())]
+    Certificate { path: PathBuf, detail: String },
     /// Standard output.
     #[error("cannot write to standard output")]
     Output(#[source] io::Error),

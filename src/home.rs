@@ -10,6 +10,7 @@ use std::{
 
 use cas::{BlockStore, Options, PackStore};
 use etcetera::BaseStrategy as _;
+use gateway::BucketDoor;
 use offs::OffUrl;
 use replication::{Patience, PeerKey};
 use serde_json::json;
@@ -89,6 +90,8 @@ pub(crate) struct Home {
     /// Whether services may be made to panic.
     pub(crate) allow_faults: bool,
     peers: OnceLock<Arc<Peers>>,
+    /// The buckets of S3 clients, when the daemon serves them.
+    pub(crate) buckets: OnceLock<BucketDoor>,
     /// What a command's peers run on, when it has any.
     runtime: OnceLock<Arc<Runtime>>,
 }
@@ -143,6 +146,7 @@ impl Home {
             services,
             allow_faults: false,
             peers: OnceLock::new(),
+            buckets: OnceLock::new(),
             runtime: OnceLock::new(),
         })
     }

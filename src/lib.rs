@@ -40,7 +40,7 @@ pub fn run() -> ExitCode {
         _ => tracing::Level::DEBUG,
     };
     // Ours only: what HTTP/2 and TLS have to say about each frame helps nobody.
-    let ours = ["offsystem", "cas", "krpc", "offs", "replication"].map(|crate_name| (crate_name, level));
+    let ours = ["offsystem", "cas", "gateway", "krpc", "offs", "replication"].map(|crate_name| (crate_name, level));
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         // Else a standard error that is full or closed ends the program.

@@ -1,4 +1,4 @@
-//! What must be kept: every block that a pinned URL needs.
+//! What must be kept: every block that a pinned URL needs, or an object in a bucket.
 
 use std::{
     error::Error as StdError,
@@ -11,7 +11,7 @@ use replication::Bucket;
 
 use crate::{failure::Failure, peers::Peers, url_database::UrlDatabase};
 
-/// Follows the pinned URLs of the database through the store.
+/// Follows the pinned URLs of the database, and the buckets, through the store.
 pub(crate) struct Pins {
     /// Weak, because the store itself keeps one of these.
     store: Weak<PackStore>,
@@ -46,6 +46,7 @@ impl Reachable for Pins {
                 Failure::Pin { url, source: Box::new(source.into()) }
             })?;
         }
+        gateway::reachable(store.as_ref(), store.as_ref(), keep)?;
         if let Some(peers) = &self.held_for {
             let holds = peers.held_buckets();
             store.scores(&mut |score| {

@@ -73,15 +73,20 @@ pub(crate) fn code(failure: &Failure) -> u8 {
         | Failure::NoPort { .. }
         | Failure::BindFamily { .. }
         | Failure::Invitation(_)
+        | Failure::Keys(gateway::KeysError::Taken { .. })
         | Failure::NoName => USAGE,
         Failure::NoSuchPath { .. }
         | Failure::NotListed { .. }
         | Failure::NoItem { .. }
         | Failure::NoPeer { .. }
         | Failure::NoService { .. }
+        | Failure::Keys(gateway::KeysError::Unknown { .. })
         | Failure::NoPeers { .. } => NOT_FOUND,
         Failure::Pin { source, .. } => code(source),
         Failure::Io { .. }
+        | Failure::Keys(_)
+        | Failure::Buckets(_)
+        | Failure::Certificate { .. }
         | Failure::Output(_)
         | Failure::Config { .. }
         | Failure::NoHome
@@ -200,6 +205,7 @@ fn hint(failure: &Failure) -> Option<&'static str> {
         Failure::Bind { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
             Some("something listens there already; say where else with --listen, or with --bind of `offs dht`")
         }
+        Failure::Keys(gateway::KeysError::Unknown { .. }) => Some("`offs key list` names them"),
         Failure::DhtInUse { .. } => Some("stop that one, or use another --home"),
         Failure::KeyFile { .. } => Some("make one with `offs key new FILE`"),
         Failure::Exists { .. } | Failure::NoName => Some("say with -o where to write it"),

@@ -28,6 +28,18 @@ impl PackStore {
         Ok(self.shared.index.apply(&changes)?)
     }
 
+    /// Returns when every note that was written before is on stable storage.
+    pub fn sync_notes(&self) -> Result<()> {
+        Ok(self.shared.index.sync()?)
+    }
+
+    /// Calls `visit` with the notes whose key starts with `prefix` and is not below `from`, which starts with it, too,
+    /// ascending, until it breaks off.
+    pub fn scan_notes_from(&self, prefix: &[u8], from: &[u8], visit: &mut Visit<'_>) -> Result<()> {
+        let (prefix, from) = (note_key(prefix), note_key(from));
+        Ok(self.shared.index.scan_from(&prefix, &from, &mut |key, value| visit(&key[1..], value))?)
+    }
+
     /// Calls `visit` with the notes whose key starts with `prefix`, ascending, until it breaks off.
     pub fn scan_notes(&self, prefix: &[u8], visit: &mut Visit<'_>) -> Result<()> {
         Ok(self.shared.index.scan(&note_key(prefix), &mut |key, value| visit(&key[1..], value))?)

@@ -9,11 +9,17 @@ use std::{
     time::Duration,
 };
 
-use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
+use hyper::{
+    Request, Response,
+    body::{Body, Incoming},
+    server::conn::http1,
+    service::{Service, service_fn},
+};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::{Semaphore, watch},
     task::JoinSet,
     time::{sleep, timeout},
 };
@@ -51,41 +57,68 @@ impl Gateway {
 
     /// Serves until `stop` is ready; then lets what is under way end, for a bounded time.
     pub async fn serve(&self, listener: Arc<TcpListener>, stop: impl Future<Output = ()>) {
-        let slots = Arc::new(Semaphore::new(MOST_CONNECTIONS));
-        let addresses: Arc<Mutex<HashMap<IpAddr, usize>>> = Arc::default();
-        let (ask, asked) = tokio::sync::watch::channel(false);
-        let mut connections = JoinSet::new();
-        let mut stop = std::pin::pin!(stop);
-        loop {
-            let accepted = tokio::select! {
-                () = &mut stop => break,
-                Some(_) = connections.join_next() => continue,
-                accepted = listener.accept() => accepted,
-            };
-            let (tcp, from) = match accepted {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    // Most likely too many open files: some will be closed.
-                    tracing::warn!(%error, "a connection cannot be taken");
-                    sleep(Duration::from_millis(200)).await;
-                    continue;
-                }
-            };
-            let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else { continue };
-            let Some(counted) = Counted::new(&addresses, from.ip().to_canonical()) else { continue };
-            let (router, asked) = (Arc::clone(&self.router), asked.clone());
-            connections.spawn(async move {
-                if let Err(error) = connection(router, tcp, from, asked).await {
-                    tracing::debug!(%error, "a connection ended");
-                }
-                drop((slot, counted));
+        let router = Arc::clone(&self.router);
+        let connection = move |stream, from, asked| {
+            let router = Arc::clone(&router);
+            let service = service_fn(move |request: Request<Incoming>| {
+                let router = Arc::clone(&router);
+                async move { Ok::<_, Infallible>(router.answer(request, From { address: from }).await) }
             });
+            speak(stream, asked, service)
+        };
+        accept(listener, stop, connection).await;
+    }
+}
+
+/// Why a connection ended.
+pub(crate) type Ended = Result<(), Box<dyn std::error::Error + Send + Sync>>;
+
+/// Takes connections until `stop` is ready; then lets them end, for a bounded time. Each is given its stream, where
+/// it comes from, and what tells it to come to an end.
+pub(crate) async fn accept<C: Future<Output = Ended> + Send + 'static>(
+    listener: Arc<TcpListener>,
+    stop: impl Future<Output = ()>,
+    connection: impl Fn(TcpStream, SocketAddr, watch::Receiver<bool>) -> C,
+) {
+    let slots = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    let addresses: Arc<Mutex<HashMap<IpAddr, usize>>> = Arc::default();
+    let (ask, asked) = watch::channel(false);
+    let mut connections = JoinSet::new();
+    let mut stop = std::pin::pin!(stop);
+    loop {
+        let accepted = tokio::select! {
+            () = &mut stop => break,
+            Some(_) = connections.join_next() => continue,
+            accepted = listener.accept() => accepted,
+        };
+        let (tcp, from) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Most likely too many open files: some will be closed.
+                tracing::warn!(%error, "a connection cannot be taken");
+                sleep(Duration::from_millis(200)).await;
+                continue;
+            }
+        };
+        let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else { continue };
+        let Some(counted) = Counted::new(&addresses, from.ip().to_canonical()) else { continue };
+        // Head and body leave in two writes; without this the second waits for the first to be acknowledged.
+        if let Err(error) = tcp.set_nodelay(true) {
+            tracing::debug!(%error, "a connection ended at once");
+            continue;
         }
-        let _nobody_listens = ask.send(true);
-        let all = async { while connections.join_next().await.is_some() {} };
-        if timeout(DRAINING, all).await.is_err() {
-            tracing::info!("some requests were cut off");
-        }
+        let speaking = connection(tcp, from, asked.clone());
+        connections.spawn(async move {
+            if let Err(error) = speaking.await {
+                tracing::debug!(%error, "a connection ended");
+            }
+            drop((slot, counted));
+        });
+    }
+    let _nobody_listens = ask.send(true);
+    let all = async { while connections.join_next().await.is_some() {} };
+    if timeout(DRAINING, all).await.is_err() {
+        tracing::info!("some requests were cut off");
     }
 }
 
@@ -119,20 +152,18 @@ impl Drop for Counted {
     }
 }
 
-async fn connection(
-    router: Arc<Router>,
-    tcp: TcpStream,
-    from: SocketAddr,
-    mut asked: tokio::sync::watch::Receiver<bool>,
-) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    // Head and body leave in two writes; without this the second waits for the first to be acknowledged.
-    tcp.set_nodelay(true)?;
-    let mut stream = TimeoutStream::new(tcp);
+/// Speaks HTTP/1.1 on a connection, until it ends or is asked to.
+pub(crate) async fn speak<I, S, B>(stream: I, mut asked: watch::Receiver<bool>, service: S) -> Ended
+where
+    I: AsyncRead + AsyncWrite + Send + 'static,
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Send,
+    S::Future: Send,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(STALLED));
-    let service = service_fn(move |request: Request<Incoming>| {
-        let router = Arc::clone(&router);
-        async move { Ok::<_, Infallible>(router.answer(request, From { address: from }).await) }
-    });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD).max_buf_size(LONGEST_HEAD).half_close(true);
     let serving = http.serve_connection(TokioIo::new(Box::pin(stream)), service);

@@ -1,6 +1,7 @@
 //! Doors to an OFF store.
 //!
-//! The door for people and programs without keys: OFF URLs over HTTP, a page, metrics (docs/gateway.md).
+//! The door for people and programs without keys: OFF URLs over HTTP, a page, metrics (docs/gateway.md). The door for
+//! S3 clients: buckets and objects (docs/s3.md).
 //! What stands behind it is a [`Backend`]; the program gives one that has a store, a URL database and peers.
 
 mod answer;
@@ -18,9 +19,11 @@ mod metrics;
 mod place;
 mod reading;
 mod router;
+mod s3;
 mod trouble;
 mod upload;
 
 pub use backend::{Backend, BackendError, KnownUrl};
 pub use door::Gateway;
+pub use s3::{AccessKey, BucketDoor, BucketsError, Catalogue, Keys, KeysError, Rights, Usage, reachable};
 pub use trouble::Trouble;

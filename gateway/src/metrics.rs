@@ -93,6 +93,7 @@ pub(crate) fn to_text(status: &Value, figures: &Figures, streams: usize) -> Stri
     }
     services(&mut registry, status);
     peers(&mut registry, status);
+    buckets(&mut registry, status);
     let mut text = String::new();
     if let Err(error) = encode(&mut text, &registry) {
         tracing::warn!(%error, "figures cannot be written");
@@ -128,6 +129,17 @@ fn peers(registry: &mut Registry, status: &Value) {
     registry.register_with_unit("peer_sent", "Bytes that were given to a peer", Unit::Bytes, given);
 }
 
+fn buckets(registry: &mut Registry, status: &Value) {
+    let (objects, bytes) = (Gauges::default(), Gauges::default());
+    for (name, usage) in status["buckets"].as_object().into_iter().flatten() {
+        let labels = vec![("bucket", name.clone())];
+        objects.get_or_create(&labels).set(usage["objects"].as_f64().unwrap_or(0.0));
+        bytes.get_or_create(&labels).set(usage["bytes"].as_f64().unwrap_or(0.0));
+    }
+    registry.register("bucket_objects", "Objects in a bucket, old versions included", objects);
+    registry.register_with_unit("bucket_size", "Bytes of the objects in a bucket", Unit::Bytes, bytes);
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -142,6 +154,7 @@ mod tests {
         figures.sent(7);
         let status = json!({
             "blocks": 5, "bytes": 100, "fetched": 3, "services": {"links": {"running": true, "restarts": 2}},
+            "buckets": {"b": {"objects": 2, "bytes": 9}},
             "peers": [{"peer": "abc", "reachable": false, "pushed": 1, "given": 2}],
         });
         let text = to_text(&status, &figures, 4);
@@ -157,6 +170,8 @@ mod tests {
             "offs_service_restarts_total{service=\"links\"} 2",
             "offs_peer_up{peer=\"abc\"} 0.0",
             "offs_peer_sent_bytes_total{peer=\"abc\"} 2",
+            "offs_bucket_objects{bucket=\"b\"} 2.0",
+            "offs_bucket_size_bytes{bucket=\"b\"} 9.0",
             "# EOF",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");

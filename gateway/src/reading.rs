@@ -94,7 +94,7 @@ pub(crate) struct Sending<'a, 'b> {
     pub(crate) file: &'a FileReader<'b>,
     pub(crate) to: mpsc::Sender<Piece>,
     pub(crate) runtime: Handle,
-    pub(crate) slot: Slot,
+    pub(crate) slot: &'a Slot,
     /// Hashes what is sent, when all of the file is.
     pub(crate) hasher: Option<Box<blake3::Hasher>>,
 }
@@ -114,8 +114,8 @@ impl Sending<'_, '_> {
         self.piece(range.start..piece_end(range.start).min(range.end)).map_err(Trouble::from)
     }
 
-    /// Sends `first` and then the rest of the range.
-    pub(crate) fn run(mut self, first: Bytes, range: Range<u64>) {
+    /// Sends `first` and then the rest of the range; whether all of it was sent.
+    pub(crate) fn run(mut self, first: Bytes, range: Range<u64>) -> bool {
         let mut at = range.start + first.len() as u64;
         let mut ended = if self.send(first) { Ok(()) } else { Err(Stop::Gone) };
         while ended.is_ok() && at < range.end {
@@ -132,13 +132,14 @@ impl Sending<'_, '_> {
                     let expected = self.file.root().content_hash;
                     offs::Error::ContentHash { expected, found }
                 }
-                _ => return,
+                _ => return true,
             },
             Err(Stop::Failed(error)) => error,
-            Err(_) => return,
+            Err(_) => return false,
         };
         tracing::warn!(%error, "an answer is cut off");
         self.deliver(Err(io::Error::other(error)));
+        false
     }
 
     fn one(&mut self, range: Range<u64>) -> Result<u64, Stop> {

@@ -243,7 +243,7 @@ impl Router {
         let begin = target.part.as_ref().map_or(0, |part| part.start);
         let range = begin + range.start..begin + range.end;
         let Lane { to, runtime, slot } = lane;
-        let mut sending = Sending { file: &file, to, runtime, slot, hasher: whole.then(Box::default) };
+        let mut sending = Sending { file: &file, to, runtime, slot: &slot, hasher: whole.then(Box::default) };
         match sending.first(&range) {
             Ok(first) => {
                 reply(opened, Ok((answer, range.end - range.start)));

@@ -4,7 +4,7 @@ mod dht;
 mod gc;
 mod get;
 mod info;
-mod key;
+pub(crate) mod key;
 mod ls;
 mod peers;
 mod pin;
@@ -48,7 +48,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         Command::Serve(serve) => serve::run(arguments, serve),
         Command::Repair(Repair::Index) => repair_index(arguments),
         Command::Dht(dht) => dht::run(arguments, dht),
-        Command::Key(key) => key::run(key),
+        Command::Key(key) => key::run(arguments, key),
         Command::Bench(bench) => bench::run(arguments, bench),
         Command::Completions { shell } => {
             let mut script = Vec::new();

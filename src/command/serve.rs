@@ -10,7 +10,7 @@ use tokio::{
 
 use crate::{
     arguments::Arguments,
-    daemon::{self, stop::Stop},
+    daemon::{self, certificate, stop::Stop},
     failure::Failure,
     home::{Entered, Home},
     peers::arguments::Serve,
@@ -30,6 +30,10 @@ pub(crate) fn run(arguments: &Arguments, serve: &Serve) -> Result<(), Failure> {
     let http = &mut home.config.http;
     http.listen = serve.http.or(http.listen);
     http.on = (http.on || serve.http.is_some()) && !serve.no_http;
+    let s3 = &mut home.config.s3;
+    s3.listen = serve.s3.or(s3.listen);
+    s3.on |= serve.s3.is_some();
+    s3.tls |= serve.s3_tls;
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     let runtime = builder.enable_all().max_blocking_threads(512).build().map_err(Failure::Socket)?;
     let ended = runtime.block_on(serve_home(Arc::from(home)));
@@ -43,6 +47,7 @@ async fn serve_home(home: Arc<Home>) -> Result<(), Failure> {
     let listener = listen(address).map_err(|source| Failure::Bind { address, source })?;
     let local = listener.local_addr().map_err(Failure::Socket)?;
     let http = listen_http(&home)?;
+    let s3 = listen_s3(&home)?;
     let peers = home.peers()?;
     peers.set_port(local.port());
     let stop = Stop::new();
@@ -53,7 +58,12 @@ async fn serve_home(home: Arc<Home>) -> Result<(), Failure> {
     if let Some(http) = http.as_ref().and_then(|http| http.local_addr().ok()) {
         say(format_args!("offs: http://{http}/"));
     }
-    let ended = daemon::run(home, listener, http, &stop).await;
+    if let Some(s3) = &s3 {
+        let scheme = if s3.tls.is_some() { "https" } else { "http" };
+        say(format_args!("offs: S3 at {scheme}://{}/", s3.listener.local_addr().map_err(Failure::Socket)?));
+    }
+    let doors = daemon::Doors { http, s3 };
+    let ended = daemon::run(home, listener, doors, &stop).await;
     notify(&[NotifyState::Stopping]);
     watchdog.abort();
     listening.abort();
@@ -75,6 +85,18 @@ fn listen_http(home: &Home) -> Result<Option<TcpListener>, Failure> {
         }
         Err(source) => Err(Failure::Bind { address, source }),
     }
+}
+
+/// The door for S3 clients.
+fn listen_s3(home: &Home) -> Result<Option<daemon::S3>, Failure> {
+    let settings = &home.config.s3;
+    if !settings.on {
+        return Ok(None);
+    }
+    let address = settings.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 23404)));
+    let tls = if settings.tls { Some(certificate::acceptor(home.path(), settings)?) } else { None };
+    let listener = listen(address).map_err(|source| Failure::Bind { address, source })?;
+    Ok(Some(daemon::S3 { listener: Arc::new(listener), tls }))
 }
 
 fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {

@@ -60,6 +60,10 @@ fn to_json(home: &Home, engine: &Peers, services: &[(&'static str, Health)]) -> 
         "live": engine.live().len(),
         "services": shown.collect::<serde_json::Map<_, _>>(),
         "peers": known,
+        "buckets": home.buckets.get().map(|door| {
+            let usage = |(name, usage): (String, gateway::Usage)| (name, json!({"objects": usage.objects, "bytes": usage.bytes}));
+            door.usages().into_iter().map(usage).collect::<serde_json::Map<_, _>>()
+        }),
         "blocks": store.records,
         "bytes": store.bytes,
         "free": engine.free(),

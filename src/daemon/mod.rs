@@ -1,6 +1,7 @@
 //! The daemon: what runs as long as it runs.
 
 mod backend;
+pub(crate) mod certificate;
 pub(crate) mod stop;
 pub(crate) mod supervisor;
 
@@ -12,15 +13,16 @@ use std::{
     time::Duration,
 };
 
-use cas::{BlockStore, Score};
+use cas::{BlockStore, PackStore, Score};
 use clap::Parser as _;
-use gateway::Gateway;
+use gateway::{BucketDoor, Gateway, Keys};
 use serde_json::Value;
 use tokio::{
     net::{TcpListener, UnixListener},
     sync::Semaphore,
     task::spawn_blocking,
 };
+use tokio_rustls::TlsAcceptor;
 
 use crate::{
     arguments::Arguments,
@@ -76,11 +78,23 @@ impl door::Service for Daemon {
     }
 }
 
+/// Where people and S3 clients come in.
+pub(crate) struct Doors {
+    pub(crate) http: Option<TcpListener>,
+    pub(crate) s3: Option<S3>,
+}
+
+/// Where S3 clients come in.
+pub(crate) struct S3 {
+    pub(crate) listener: Arc<TcpListener>,
+    pub(crate) tls: Option<TlsAcceptor>,
+}
+
 /// Runs the services of a home until it is told to stop.
 pub(crate) async fn run(
     home: Arc<Home>,
     listener: TcpListener,
-    http: Option<TcpListener>,
+    doors: Doors,
     stop: &Stop,
 ) -> Result<(), Failure> {
     let (peers, services) = (home.peers()?, Arc::clone(&home.services));
@@ -137,7 +151,10 @@ pub(crate) async fn run(
     service!("audit", peers::audit::run);
     service!("compare", peers::compare::run);
     children.extend(peers::discover::services(&home, &peers));
-    if let Some(http) = http {
+    if let Some(s3) = doors.s3 {
+        children.extend(s3_services(&home, &peers, s3)?);
+    }
+    if let Some(http) = doors.http {
         let backend = Arc::new(HomeBackend::new(Arc::clone(&home), &peers)?);
         let gateway = Gateway::new(backend, home.config.http.names.clone());
         let http = Arc::new(http);
@@ -155,6 +172,33 @@ pub(crate) async fn run(
     }
     peers.save_book();
     ended
+}
+
+/// The door for S3 clients, and the care for what they store.
+fn s3_services(home: &Arc<Home>, peers: &Arc<Peers>, s3: S3) -> Result<[Service; 2], Failure> {
+    let backend = Arc::new(HomeBackend::new(Arc::clone(home), peers)?);
+    let keys = Arc::new(Keys::new(home.path().join(command::key::KEYS)));
+    // Keys that cannot be read are told now, not to each client.
+    keys.list()?;
+    let catalogue = Arc::<PackStore>::clone(&home.store);
+    let buckets = BucketDoor::new(backend, catalogue, keys, &home.config.s3.domains)?;
+    let buckets = home.buckets.get_or_init(|| buckets).clone();
+    let S3 { listener, tls } = s3;
+    let door = Service::new("s3", {
+        let buckets = buckets.clone();
+        move |mut stop| {
+            let (buckets, listener, tls) = (buckets.clone(), Arc::clone(&listener), tls.clone());
+            async move {
+                buckets.serve(listener, tls, async move { stop.asked().await }).await;
+                Ok(())
+            }
+        }
+    });
+    let care = Service::new("buckets", move |mut stop| {
+        let buckets = buckets.clone();
+        async move { Ok(buckets.care(async move { stop.asked().await }).await?) }
+    });
+    Ok([door, care])
 }
 
 /// The control socket, which only the owner of the home can open.

@@ -231,6 +231,37 @@ pub(crate) enum Key {
         /// File of the secret half
         file: PathBuf,
     },
+    /// Make an access key for S3 clients, and print both halves
+    Create {
+        /// What to call it
+        name: String,
+        /// The only bucket that it is for
+        #[arg(long)]
+        bucket: Option<String>,
+        /// It may read and list
+        #[arg(long)]
+        read: bool,
+        /// It may put and delete; without --read and --write it may do everything
+        #[arg(long)]
+        write: bool,
+        /// Days that it is good for
+        #[arg(long, value_name = "DAYS")]
+        expires: Option<u32>,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// List the access keys, without their secrets
+    List {
+        /// One JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Take an access key back
+    Revoke {
+        /// Its name, or its public half
+        name: String,
+    },
 }
 
 fn parse_key(text: &str) -> Result<[u8; 32], &'static str> {

@@ -18,6 +18,12 @@ pub(crate) struct Serve {
     /// No door for people
     #[arg(long, conflicts_with = "http")]
     pub(crate) no_http: bool,
+    /// Where S3 clients come in; without an address 127.0.0.1:23404
+    #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = "127.0.0.1:23404")]
+    pub(crate) s3: Option<SocketAddr>,
+    /// S3 clients speak TLS: with the certificate that the settings name, or with one of its own making
+    #[arg(long, requires = "s3")]
+    pub(crate) s3_tls: bool,
     /// Do not look for peers in the local network
     #[arg(long)]
     pub(crate) no_lan: bool,

@@ -1,0 +1,151 @@
+//! The door itself: buckets, who may use them, and where clients come in.
+
+use std::{convert::Infallible, future::Future, sync::Arc, time::Duration};
+
+use hyper::{Request, body::Incoming, service::service_fn};
+use s3s::{
+    config::{S3Config, StaticConfigProvider},
+    host::MultiDomain,
+    service::S3ServiceBuilder,
+};
+use tokio::{net::TcpListener, task::spawn_blocking, time::timeout};
+use tokio_rustls::TlsAcceptor;
+
+use crate::{
+    backend::Backend,
+    door,
+    s3::{
+        access::Access,
+        catalogue::Catalogue,
+        fault::Fault,
+        front::Front,
+        keys::Keys,
+        object::Usage,
+        packer::Waiting,
+        read_object::ReadObject,
+        service::Service,
+        shelf::Shelf,
+    },
+};
+
+/// How long a client may take to begin speaking TLS.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// The longest document that is read as a whole: a thousand long names to delete.
+const LONGEST_DOCUMENT: usize = 4 << 20;
+/// The longest file in a form, which is held in memory.
+const LONGEST_FORM: u64 = 16 << 20;
+/// How often there is something to pack.
+const PACKING: Duration = Duration::from_secs(5);
+/// How often life cycles are looked at.
+const LIFE: Duration = Duration::from_mins(15);
+
+/// Why the buckets cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct BucketsError(String);
+
+impl From<Fault> for BucketsError {
+    fn from(fault: Fault) -> Self {
+        Self(fault.to_string())
+    }
+}
+
+/// Buckets and the door to them.
+#[derive(Clone)]
+pub struct BucketDoor {
+    shelf: Arc<Shelf>,
+    front: Arc<Front>,
+}
+
+impl BucketDoor {
+    /// Opens the buckets of a store. With `domains`, `bucket.domain` names a bucket, too.
+    ///
+    /// # Errors
+    /// When the list of buckets cannot be read, or a domain is none.
+    pub fn new(
+        backend: Arc<dyn Backend>,
+        catalogue: Arc<dyn Catalogue>,
+        keys: Arc<Keys>,
+        domains: &[String],
+    ) -> Result<Self, BucketsError> {
+        let shelf = Arc::new(Shelf::open(backend, catalogue)?);
+        let access = Access { keys, shelf: Arc::clone(&shelf) };
+        let mut builder = S3ServiceBuilder::new(Service { access: access.clone() });
+        builder.set_auth(access.clone());
+        builder.set_access(access.clone());
+        builder.set_route(ReadObject { access: access.clone() });
+        let mut config = S3Config::default();
+        config.xml_max_body_size = LONGEST_DOCUMENT;
+        config.post_object_max_file_size = LONGEST_FORM;
+        config.form_max_field_size = 64 << 10;
+        config.form_max_fields_size = 1 << 20;
+        config.form_max_parts = 100;
+        builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(config))));
+        if !domains.is_empty() {
+            let host = MultiDomain::new(domains.iter().map(String::as_str));
+            builder.set_host(host.map_err(|error| BucketsError(error.to_string()))?);
+        }
+        let front = Arc::new(Front::new(builder.build(), access));
+        Ok(Self { shelf, front })
+    }
+
+    /// All buckets with what they hold.
+    pub fn usages(&self) -> Vec<(String, Usage)> {
+        self.shelf.usages()
+    }
+
+    /// Serves until `stop` is ready; then lets what is under way end, for a bounded time.
+    pub async fn serve(&self, listener: Arc<TcpListener>, tls: Option<TlsAcceptor>, stop: impl Future<Output = ()>) {
+        let front = Arc::clone(&self.front);
+        let connection = move |stream, from, asked| {
+            let (front, tls) = (Arc::clone(&front), tls.clone());
+            let secure = tls.is_some();
+            let service = service_fn(move |request: Request<Incoming>| {
+                let front = Arc::clone(&front);
+                async move { Ok::<_, Infallible>(front.answer(request, from, secure).await) }
+            });
+            async move {
+                match tls {
+                    None => door::speak(stream, asked, service).await,
+                    Some(tls) => {
+                        let stream = timeout(HANDSHAKE, tls.accept(stream)).await??;
+                        door::speak(stream, asked, service).await
+                    }
+                }
+            }
+        };
+        door::accept(listener, stop, connection).await;
+    }
+
+    /// Packs small objects and follows life cycles, until `stop` is ready.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn care(&self, stop: impl Future<Output = ()>) -> Result<(), BucketsError> {
+        let mut stop = std::pin::pin!(stop);
+        let mut waiting = Waiting::default();
+        let mut life = tokio::time::interval(LIFE);
+        let mut packing = tokio::time::interval(PACKING);
+        loop {
+            tokio::select! {
+                () = &mut stop => return Ok(()),
+                _ = life.tick() => {
+                    let shelf = Arc::clone(&self.shelf);
+                    spawn_blocking(move || shelf.follow_life_cycles()).await.map_err(|_| Fault::Worker)??;
+                }
+                _ = packing.tick() => loop {
+                    let shelf = Arc::clone(&self.shelf);
+                    let turn = spawn_blocking(move || {
+                        let more = shelf.pack(&mut waiting);
+                        (more, waiting)
+                    });
+                    let (more, after) = turn.await.map_err(|_| Fault::Worker)?;
+                    waiting = after;
+                    if !more? {
+                        break;
+                    }
+                },
+            }
+        }
+    }
+}

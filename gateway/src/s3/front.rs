@@ -1,0 +1,287 @@
+//! What stands in front of the library: it refuses what the library would let in, and answers what it does not know.
+
+use std::{
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use hyper::{
+    HeaderMap, Method, Request, Response, StatusCode, Uri,
+    body::{Body as HttpBody, Frame, Incoming, SizeHint},
+    header::{
+        ALLOW, AUTHORIZATION, CONTENT_LENGTH, HOST, HeaderValue, LOCATION, ORIGIN, SERVER,
+    },
+};
+use percent_encoding::utf8_percent_encode;
+use s3s::{Body, S3Error, S3ErrorCode, S3Result, service::S3Service};
+use tokio::time::{Instant, Sleep, sleep};
+
+use crate::s3::{
+    access::Access,
+    cors,
+    fault::fault,
+    object::Website,
+    read_object::split_path,
+    service::{KEPT, LONGEST},
+};
+
+/// How long a client may send nothing of a body.
+const STALLED: Duration = Duration::from_secs(30);
+/// A presigned request is good for at most a week.
+const LONGEST_SIGNED: u64 = 7 * 86_400;
+
+pub(crate) struct Front {
+    service: S3Service,
+    access: Access,
+}
+
+fn refused(code: S3ErrorCode, message: &'static str) -> S3Error {
+    fault(code, message).into()
+}
+
+/// Headers that say one thing only.
+const ONCE: [&str; 6] =
+    ["host", "authorization", "x-amz-date", "x-amz-content-sha256", "content-length", "x-amz-decoded-content-length"];
+
+/// The parameters of a query that begin so, decoded.
+fn parameter(uri: &Uri, name: &str) -> Option<String> {
+    form_urlencoded::parse(uri.query()?.as_bytes()).find(|(known, _)| known == name).map(|(_, value)| value.into_owned())
+}
+
+impl Front {
+    pub(crate) const fn new(service: S3Service, access: Access) -> Self {
+        Self { service, access }
+    }
+
+    pub(crate) async fn answer(&self, request: Request<Incoming>, _from: SocketAddr, _secure: bool) -> Response<Body> {
+        let method = request.method().clone();
+        let bucket = bucket_of(request.uri().path());
+        let cross_site = request.headers().contains_key(ORIGIN).then(|| request.headers().clone());
+        let mut response = match self.try_answer(request).await {
+            Ok(response) => response,
+            Err(error) => in_words(error),
+        };
+        let headers = response.headers_mut();
+        if let (Some(asked), Some(bucket)) = (cross_site, bucket)
+            && let Some(held) = self.access.shelf.find_bucket(&bucket)
+            && let Some(allowed) = cors::actual(&held.settings().cors, &method, &asked)
+        {
+            headers.extend(allowed);
+        }
+        let id = format!("{:016X}", rand::random::<u64>());
+        if let Ok(id) = HeaderValue::from_str(&id) {
+            headers.insert("x-amz-request-id", id.clone());
+            headers.insert("x-amz-id-2", id);
+        }
+        headers.insert(SERVER, HeaderValue::from_static("offs"));
+        // What somebody stored here does not act on this address when a browser shows it.
+        headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+        response
+    }
+
+    async fn try_answer(&self, request: Request<Incoming>) -> S3Result<Response<Body>> {
+        check(&request)?;
+        if *request.method() == Method::OPTIONS {
+            return self.preflight(&request);
+        }
+        let signed = request.headers().contains_key(AUTHORIZATION) || parameter(request.uri(), "X-Amz-Signature").is_some();
+        let request = request.map(|body| Body::http_body_unsync(Paced::new(body)));
+        if !signed
+            && matches!(*request.method(), Method::GET | Method::HEAD)
+            && let Some((bucket, website)) = self.website(request.uri())
+        {
+            return self.page(request, &bucket, &website).await;
+        }
+        self.pass(request).await
+    }
+
+    async fn pass(&self, request: Request<Body>) -> S3Result<Response<Body>> {
+        self.service.call(request).await.map_err(|_| refused(S3ErrorCode::InternalError, "the request failed"))
+    }
+
+    fn preflight(&self, request: &Request<Incoming>) -> S3Result<Response<Body>> {
+        let forbidden = || {
+            let mut error = refused(S3ErrorCode::Custom("AccessForbidden".into()), "CORSResponse: This CORS request is not allowed.");
+            error.set_status_code(StatusCode::FORBIDDEN);
+            error
+        };
+        let bucket = bucket_of(request.uri().path()).ok_or_else(forbidden)?;
+        let held = self.access.shelf.find_bucket(&bucket).ok_or_else(forbidden)?;
+        let headers = cors::preflight(&held.settings().cors, request.headers()).ok_or_else(forbidden)?;
+        let mut response = Response::new(Body::empty());
+        *response.headers_mut() = headers;
+        Ok(response)
+    }
+
+    /// The bucket of a request for a page, if it is a web site.
+    fn website(&self, uri: &Uri) -> Option<(String, Website)> {
+        let bucket = bucket_of(uri.path())?;
+        let website = self.access.shelf.find_bucket(&bucket)?.settings().website.clone()?;
+        uri.query().is_none().then_some((bucket, website))
+    }
+
+    /// A page of a bucket that is a web site, for a reader who has no key. Policies say whether he may.
+    async fn page(&self, request: Request<Body>, bucket: &str, website: &Website) -> S3Result<Response<Body>> {
+        let path = request.uri().path().to_owned();
+        if path.trim_start_matches('/') == bucket && !path.ends_with('/') {
+            return moved(&format!("{path}/"));
+        }
+        let mut request = request;
+        if path.ends_with('/') {
+            *request.uri_mut() = uri(&format!("{path}{}", utf8_percent_encode(&website.index, &KEPT)))?;
+        }
+        let name = split_path(request.uri().path()).map(|(_, name)| name).unwrap_or_default();
+        let (method, version, host) = (request.method().clone(), request.version(), request.headers().get(HOST).cloned());
+        let response = self.pass(request).await?;
+        if response.status() != StatusCode::NOT_FOUND {
+            return Ok(response);
+        }
+        let index = format!("{name}/{}", website.index);
+        let shelf = Arc::clone(&self.access.shelf);
+        let owner = bucket.to_owned();
+        let is_folder = tokio::task::spawn_blocking(move || shelf.current(&owner, &index));
+        let is_folder = is_folder.await.map_err(|_| refused(S3ErrorCode::InternalError, "the request failed"))??;
+        if !path.ends_with('/') && is_folder.is_some_and(|version| !version.deleted) {
+            return moved(&format!("{path}/"));
+        }
+        let Some(error) = &website.error else { return Ok(response) };
+        let mut other = Request::new(Body::empty());
+        *other.uri_mut() = uri(&format!("/{bucket}/{}", utf8_percent_encode(error, &KEPT)))?;
+        *other.method_mut() = method;
+        *other.version_mut() = version;
+        if let Some(host) = host {
+            other.headers_mut().insert(HOST, host);
+        }
+        let mut page = self.pass(other).await?;
+        if !page.status().is_success() {
+            return Ok(response);
+        }
+        *page.status_mut() = StatusCode::NOT_FOUND;
+        Ok(page)
+    }
+}
+
+fn uri(path: &str) -> S3Result<Uri> {
+    path.parse().map_err(|_| refused(S3ErrorCode::InvalidURI, "the path cannot be understood"))
+}
+
+fn moved(to: &str) -> S3Result<Response<Body>> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::FOUND;
+    let to = HeaderValue::from_str(to).map_err(|_| refused(S3ErrorCode::InvalidURI, "the path cannot be understood"))?;
+    response.headers_mut().insert(LOCATION, to);
+    Ok(response)
+}
+
+/// An error as the protocol says it.
+fn in_words(error: S3Error) -> Response<Body> {
+    error.to_http_response().unwrap_or_else(|_| {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+        response
+    })
+}
+
+fn bucket_of(path: &str) -> Option<String> {
+    let bucket = path.strip_prefix('/')?.split('/').next()?;
+    (!bucket.is_empty()).then(|| percent_encoding::percent_decode_str(bucket).decode_utf8_lossy().into_owned())
+}
+
+/// Refuses what the library would take, or not understand.
+fn check(request: &Request<Incoming>) -> S3Result<()> {
+    let headers = request.headers();
+    for name in ONCE {
+        if headers.get_all(name).iter().count() > 1 {
+            return Err(refused(S3ErrorCode::InvalidRequest, "a header that says one thing was sent twice"));
+        }
+    }
+    if !headers.contains_key(HOST) {
+        return Err(refused(S3ErrorCode::InvalidRequest, "a request names its host"));
+    }
+    if matches!(*request.method(), Method::TRACE | Method::CONNECT | Method::PATCH) || request.uri().path() == "*" {
+        let mut error = refused(S3ErrorCode::MethodNotAllowed, "The specified method is not allowed against this resource.");
+        let mut allow = HeaderMap::new();
+        allow.insert(ALLOW, HeaderValue::from_static("GET, HEAD, PUT, POST, DELETE, OPTIONS"));
+        error.set_headers(allow);
+        return Err(error);
+    }
+    let long = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if long.is_some_and(|length| length > LONGEST + (1 << 30)) {
+        return Err(refused(S3ErrorCode::EntityTooLarge, "Your proposed upload exceeds the maximum allowed object size."));
+    }
+    check_signature(request)
+}
+
+fn check_signature(request: &Request<Incoming>) -> S3Result<()> {
+    let (headers, uri) = (request.headers(), request.uri());
+    let old = "signatures of version 2 are not taken; use AWS4-HMAC-SHA256";
+    let authorization = headers.get(AUTHORIZATION).map(|value| value.to_str().unwrap_or_default());
+    let signed = match authorization {
+        Some(value) if value.starts_with("AWS ") => return Err(refused(S3ErrorCode::InvalidRequest, old)),
+        Some(value) if !value.starts_with("AWS4-HMAC-SHA256") => {
+            return Err(refused(S3ErrorCode::InvalidArgument, "Unsupported Authorization Type"));
+        }
+        Some(value) => {
+            let names = value.split([',', ' ']).find_map(|part| part.trim().strip_prefix("SignedHeaders="));
+            Some(names.unwrap_or_default().to_owned())
+        }
+        None if parameter(uri, "AWSAccessKeyId").is_some() => return Err(refused(S3ErrorCode::InvalidRequest, old)),
+        None if parameter(uri, "X-Amz-Signature").is_some() => {
+            let expires = parameter(uri, "X-Amz-Expires").and_then(|seconds| seconds.parse::<u64>().ok());
+            if expires.is_none_or(|seconds| seconds > LONGEST_SIGNED) {
+                let message = "X-Amz-Expires must be a number of seconds, at most a week";
+                return Err(refused(S3ErrorCode::AuthorizationQueryParametersError, message));
+            }
+            Some(parameter(uri, "X-Amz-SignedHeaders").unwrap_or_default())
+        }
+        None => None,
+    };
+    let Some(signed) = signed else { return Ok(()) };
+    let is_signed = |name: &str| signed.split(';').any(|known| known == name);
+    if !is_signed("host") || headers.keys().any(|name| name.as_str().starts_with("x-amz-") && !is_signed(name.as_str())) {
+        let message = "There were headers present in the request which were not signed";
+        return Err(refused(S3ErrorCode::AccessDenied, message));
+    }
+    Ok(())
+}
+
+/// A body that fails when nothing comes for a while.
+struct Paced {
+    body: Incoming,
+    patience: Pin<Box<Sleep>>,
+}
+
+impl Paced {
+    fn new(body: Incoming) -> Self {
+        Self { body, patience: Box::pin(sleep(STALLED)) }
+    }
+}
+
+impl HttpBody for Paced {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) {
+            self.patience.as_mut().reset(Instant::now() + STALLED);
+            return Poll::Ready(frame.map(|frame| frame.map_err(io::Error::other)));
+        }
+        match self.patience.as_mut().poll(context) {
+            Poll::Ready(()) => Poll::Ready(Some(Err(io::Error::new(io::ErrorKind::TimedOut, "the body stalled")))),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

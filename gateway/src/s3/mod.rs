@@ -1,0 +1,35 @@
+//! The door for S3 clients (docs/s3.md).
+//!
+//! From the outside in: [`door`] takes connections, [`front`] refuses what the library would let in, the library
+//! (`s3s`) checks signatures and reads requests, [`operations`] and [`read_object`] do them on the [`shelf`], which
+//! keeps objects as sealed files in the store and writes them down in its [`catalogue`].
+
+mod access;
+mod catalogue;
+mod committer;
+mod contents;
+mod cors;
+mod digest;
+mod door;
+mod entry;
+mod fault;
+mod front;
+mod keys;
+mod lifecycle;
+mod list;
+mod object;
+mod operations;
+mod packer;
+mod policy;
+mod read_object;
+mod receive;
+mod service;
+mod settings;
+mod shelf;
+mod uploads;
+
+pub use catalogue::Catalogue;
+pub use door::{BucketDoor, BucketsError};
+pub use keys::{AccessKey, Keys, KeysError, Rights};
+pub use object::Usage;
+pub use shelf::reachable;

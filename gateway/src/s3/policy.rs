@@ -1,0 +1,210 @@
+//! Policies of buckets: the part of AWS's policy language that says who may do what.
+
+use serde::Deserialize;
+
+/// A policy that was understood wholly.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Policy {
+    #[serde(rename = "Version", default)]
+    _version: Option<String>,
+    #[serde(rename = "Id", default)]
+    _id: Option<String>,
+    #[serde(rename = "Statement")]
+    statements: OneOrMany<Statement>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Statement {
+    #[serde(rename = "Sid", default)]
+    _sid: Option<String>,
+    #[serde(rename = "Effect")]
+    effect: Effect,
+    #[serde(rename = "Principal")]
+    principal: Principal,
+    #[serde(rename = "Action")]
+    actions: OneOrMany<String>,
+    #[serde(rename = "Resource")]
+    resources: OneOrMany<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+enum Effect {
+    Allow,
+    Deny,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+enum Principal {
+    All(String),
+    Named {
+        #[serde(rename = "AWS")]
+        aws: OneOrMany<String>,
+    },
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+enum OneOrMany<T> {
+    One(T),
+    Many(Vec<T>),
+}
+
+impl<T> OneOrMany<T> {
+    fn as_slice(&self) -> &[T] {
+        match self {
+            Self::One(one) => std::slice::from_ref(one),
+            Self::Many(many) => many,
+        }
+    }
+}
+
+/// What a policy says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Says {
+    Allow,
+    Deny,
+    Nothing,
+}
+
+const ARN: &str = "arn:aws:s3:::";
+
+/// Whether a text is of a pattern with `*` and `?`.
+pub(crate) fn like(pattern: &[u8], text: &[u8]) -> bool {
+    // The last `*` may always take one byte more.
+    let (mut p, mut t, mut star) = (0, 0, None);
+    while t < text.len() {
+        match pattern.get(p) {
+            Some(b'*') => {
+                star = Some((p, t));
+                p += 1;
+            }
+            Some(byte) if *byte == b'?' || *byte == text[t] => {
+                p += 1;
+                t += 1;
+            }
+            _ => {
+                let Some((from, taken)) = star else { return false };
+                star = Some((from, taken + 1));
+                p = from + 1;
+                t = taken + 1;
+            }
+        }
+    }
+    pattern[p..].iter().all(|byte| *byte == b'*')
+}
+
+impl Policy {
+    /// Reads a policy of a bucket.
+    ///
+    /// # Errors
+    /// In words for people: what is not understood could be what takes a right away.
+    pub(crate) fn parse(text: &str, bucket: &str) -> Result<Self, String> {
+        let policy: Self = serde_json::from_str(text).map_err(|error| format!("the policy is not understood: {error}"))?;
+        for statement in policy.statements.as_slice() {
+            if let Principal::All(who) = &statement.principal
+                && who != "*"
+            {
+                return Err(format!("Invalid principal in policy: {who}"));
+            }
+            for resource in statement.resources.as_slice() {
+                let own = resource.strip_prefix(ARN).unwrap_or_default();
+                if own != bucket && own.strip_prefix(bucket).is_none_or(|rest| !rest.starts_with('/')) {
+                    return Err(format!("Policy has invalid resource: {resource}"));
+                }
+            }
+            for action in statement.actions.as_slice() {
+                if action != "*" && !action.starts_with("s3:") {
+                    return Err(format!("Policy has invalid action: {action}"));
+                }
+            }
+            if statement.actions.as_slice().is_empty() || statement.resources.as_slice().is_empty() {
+                return Err("Policy statement must contain actions and resources".to_owned());
+            }
+        }
+        Ok(policy)
+    }
+
+    /// What it says of an action on a bucket or, with a key, an object. `who` is the name of an access key.
+    pub(crate) fn says(&self, who: Option<&str>, action: &str, bucket: &str, key: Option<&str>) -> Says {
+        let resource = key.map_or_else(|| format!("{ARN}{bucket}"), |key| format!("{ARN}{bucket}/{key}"));
+        let mut says = Says::Nothing;
+        for statement in self.statements.as_slice() {
+            let meant = match &statement.principal {
+                Principal::All(_) => true,
+                Principal::Named { aws } => aws.as_slice().iter().any(|name| {
+                    name == "*" || who.is_some_and(|who| name == who || name.ends_with(&format!(":user/{who}")))
+                }),
+            };
+            let any = |patterns: &OneOrMany<String>, text: &str| {
+                patterns.as_slice().iter().any(|pattern| like(pattern.as_bytes(), text.as_bytes()))
+            };
+            if meant && any(&statement.actions, action) && any(&statement.resources, &resource) {
+                match statement.effect {
+                    Effect::Deny => return Says::Deny,
+                    Effect::Allow => says = Says::Allow,
+                }
+            }
+        }
+        says
+    }
+
+    /// Whether it lets anybody do anything.
+    pub(crate) fn is_public(&self) -> bool {
+        self.statements.as_slice().iter().any(|statement| {
+            statement.effect == Effect::Allow
+                && match &statement.principal {
+                    Principal::All(_) => true,
+                    Principal::Named { aws } => aws.as_slice().iter().any(|name| name == "*"),
+                }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns() {
+        for (pattern, text) in [("*", ""), ("a*c", "abbc"), ("a*b*c", "aXbYbc"), ("s3:Get*", "s3:GetObject"), ("a?c", "abc")] {
+            assert!(like(pattern.as_bytes(), text.as_bytes()), "{pattern} {text}");
+        }
+        for (pattern, text) in [("", "a"), ("a*c", "ab"), ("s3:Get*", "s3:PutObject"), ("a?c", "ac"), ("abc", "ab")] {
+            assert!(!like(pattern.as_bytes(), text.as_bytes()), "{pattern} {text}");
+        }
+    }
+
+    #[test]
+    fn public_reading_with_an_exception() {
+        let text = r#"{"Version": "2012-10-17", "Statement": [
+            {"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::b/*"},
+            {"Effect": "Deny", "Principal": {"AWS": "*"}, "Action": ["s3:*"], "Resource": ["arn:aws:s3:::b/closed/*"]},
+            {"Effect": "Allow", "Principal": {"AWS": ["arn:aws:iam:::user/ann"]}, "Action": "s3:ListBucket",
+             "Resource": "arn:aws:s3:::b"}]}"#;
+        let policy = Policy::parse(text, "b").expect("a policy");
+        assert!(policy.is_public());
+        assert_eq!(policy.says(None, "s3:GetObject", "b", Some("k")), Says::Allow);
+        assert_eq!(policy.says(None, "s3:GetObject", "b", Some("closed/k")), Says::Deny);
+        assert_eq!(policy.says(None, "s3:PutObject", "b", Some("k")), Says::Nothing);
+        assert_eq!(policy.says(None, "s3:ListBucket", "b", None), Says::Nothing);
+        assert_eq!(policy.says(Some("ann"), "s3:ListBucket", "b", None), Says::Allow);
+        assert_eq!(policy.says(Some("ann"), "s3:GetObject", "b", Some("closed/k")), Says::Deny);
+    }
+
+    #[test]
+    fn what_is_not_understood_is_refused() {
+        for text in [
+            "", "{}", r#"{"Statement": []"#,
+            r#"{"Statement": [{"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::other/*"}]}"#,
+            r#"{"Statement": [{"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::b/*",
+                "Condition": {"IpAddress": {"aws:SourceIp": "1.2.3.4"}}}]}"#,
+            r#"{"Statement": [{"Effect": "Maybe", "Principal": "*", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::b"}]}"#,
+            r#"{"Statement": [{"Effect": "Allow", "Principal": "ann", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::b"}]}"#,
+        ] {
+            assert!(Policy::parse(text, "b").is_err(), "{text}");
+        }
+    }
+}
