@@ -65,7 +65,10 @@ impl Validators {
         // S3 clients often leave the quotes out.
         let bare = self.etag.trim_matches('"');
         tags.split(',').map(str::trim).any(|tag| {
-            tag == "*" || tag == self.etag || tag == bare || weakly && tag.strip_prefix("W/").is_some_and(|tag| tag == self.etag)
+            tag == "*"
+                || tag == self.etag
+                || tag == bare
+                || weakly && tag.strip_prefix("W/").is_some_and(|tag| tag == self.etag)
         })
     }
 }

@@ -33,8 +33,7 @@ pub(crate) fn acceptor(home: &Path, settings: &S3Settings) -> Result<TlsAcceptor
         path: path.to_owned(),
         detail: error.to_string(),
     };
-    let chain: Result<Vec<_>, _> =
-        CertificateDer::pem_file_iter(&certificate).and_then(Iterator::collect);
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(&certificate).and_then(Iterator::collect);
     let chain = chain.map_err(|error| wrong(&certificate, &error))?;
     let secret = PrivateKeyDer::from_pem_file(&key).map_err(|error| wrong(&key, &error))?;
     let config = ServerConfig::builder().with_no_client_auth().with_single_cert(chain, secret);
@@ -49,7 +48,8 @@ fn own(home: &Path, settings: &S3Settings) -> Result<[PathBuf; 2], Failure> {
         return Ok(paths);
     }
     let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
-    names.extend(settings.listen.map(|address| address.ip()).filter(|ip| !ip.is_unspecified()).map(|ip| ip.to_string()));
+    names
+        .extend(settings.listen.map(|address| address.ip()).filter(|ip| !ip.is_unspecified()).map(|ip| ip.to_string()));
     for domain in &settings.domains {
         names.extend([domain.clone(), format!("*.{domain}")]);
     }

@@ -91,12 +91,7 @@ pub(crate) struct S3 {
 }
 
 /// Runs the services of a home until it is told to stop.
-pub(crate) async fn run(
-    home: Arc<Home>,
-    listener: TcpListener,
-    doors: Doors,
-    stop: &Stop,
-) -> Result<(), Failure> {
+pub(crate) async fn run(home: Arc<Home>, listener: TcpListener, doors: Doors, stop: &Stop) -> Result<(), Failure> {
     let (peers, services) = (home.peers()?, Arc::clone(&home.services));
     let listener = Arc::new(listener);
     let control = bind_control(home.path())?;

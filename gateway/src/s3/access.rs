@@ -43,7 +43,12 @@ fn action(operation: &str) -> (String, Needs) {
         "ListMultipartUploads" => ("ListBucketMultipartUploads", Either),
         "ListParts" => ("ListMultipartUploadParts", Either),
         "GetBucketLocation" | "GetBucketVersioning" | "GetObjectLockConfiguration" => (operation, Either),
-        "PutObject" | "PostObject" | "CopyObject" | "CreateMultipartUpload" | "UploadPart" | "UploadPartCopy"
+        "PutObject"
+        | "PostObject"
+        | "CopyObject"
+        | "CreateMultipartUpload"
+        | "UploadPart"
+        | "UploadPartCopy"
         | "CompleteMultipartUpload" => ("PutObject", Writing),
         "AbortMultipartUpload" | "PutObjectTagging" | "DeleteObjectTagging" | "PutObjectAcl" => (operation, Writing),
         "DeleteObject" | "DeleteObjects" => ("DeleteObject", Writing),

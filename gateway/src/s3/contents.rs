@@ -158,7 +158,10 @@ impl Shelf {
             return Ok(Bodied::Full(self.bytes(version, &range)?));
         }
         let slot = self.streams.begin().map_err(|_| {
-            crate::s3::fault::fault(s3s::S3ErrorCode::SlowDown, "too many objects are sent at once; try again in a moment")
+            crate::s3::fault::fault(
+                s3s::S3ErrorCode::SlowDown,
+                "too many objects are sent at once; try again in a moment",
+            )
         })?;
         let length = range.end - range.start;
         let parts = covered(&version.pieces, &range);

@@ -22,9 +22,11 @@ impl CorsRule {
     }
 
     fn allows_headers(&self, asked: &str) -> bool {
-        asked.split(',').map(|name| name.trim().to_ascii_lowercase()).filter(|name| !name.is_empty()).all(|name| {
-            self.headers.iter().any(|known| like(known.to_ascii_lowercase().as_bytes(), name.as_bytes()))
-        })
+        asked
+            .split(',')
+            .map(|name| name.trim().to_ascii_lowercase())
+            .filter(|name| !name.is_empty())
+            .all(|name| self.headers.iter().any(|known| like(known.to_ascii_lowercase().as_bytes(), name.as_bytes())))
     }
 }
 
@@ -59,7 +61,10 @@ fn allowed(rule: &CorsRule, origin: &str) -> Option<HeaderMap> {
         answer.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_str(origin).ok()?);
         answer.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
     }
-    answer.insert(VARY, HeaderValue::from_static("Origin, Access-Control-Request-Headers, Access-Control-Request-Method"));
+    answer.insert(
+        VARY,
+        HeaderValue::from_static("Origin, Access-Control-Request-Headers, Access-Control-Request-Method"),
+    );
     if !rule.exposed.is_empty() {
         answer.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_str(&rule.exposed.join(", ")).ok()?);
     }

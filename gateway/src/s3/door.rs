@@ -18,7 +18,8 @@ use crate::{
         access::Access,
         catalogue::Catalogue,
         fault::Fault,
-        front::Front,
+        form::LONGEST_FIELDS,
+        front::{Front, LONGEST_DOCUMENT, LONGEST_FORM},
         keys::Keys,
         object::Usage,
         packer::Waiting,
@@ -30,10 +31,6 @@ use crate::{
 
 /// How long a client may take to begin speaking TLS.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// The longest document that is read as a whole: a thousand long names to delete.
-const LONGEST_DOCUMENT: usize = 4 << 20;
-/// The longest file in a form, which is held in memory.
-const LONGEST_FORM: u64 = 16 << 20;
 /// How often there is something to pack.
 const PACKING: Duration = Duration::from_secs(5);
 /// How often life cycles are looked at.
@@ -75,10 +72,10 @@ impl BucketDoor {
         builder.set_access(access.clone());
         builder.set_route(ReadObject { access: access.clone() });
         let mut config = S3Config::default();
-        config.xml_max_body_size = LONGEST_DOCUMENT;
+        config.xml_max_body_size = usize::try_from(LONGEST_DOCUMENT).unwrap_or(usize::MAX);
         config.post_object_max_file_size = LONGEST_FORM;
         config.form_max_field_size = 64 << 10;
-        config.form_max_fields_size = 1 << 20;
+        config.form_max_fields_size = 2 * LONGEST_FIELDS;
         config.form_max_parts = 100;
         builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(config))));
         if !domains.is_empty() {
@@ -97,12 +94,11 @@ impl BucketDoor {
     /// Serves until `stop` is ready; then lets what is under way end, for a bounded time.
     pub async fn serve(&self, listener: Arc<TcpListener>, tls: Option<TlsAcceptor>, stop: impl Future<Output = ()>) {
         let front = Arc::clone(&self.front);
-        let connection = move |stream, from, asked| {
+        let connection = move |stream, _, asked| {
             let (front, tls) = (Arc::clone(&front), tls.clone());
-            let secure = tls.is_some();
             let service = service_fn(move |request: Request<Incoming>| {
                 let front = Arc::clone(&front);
-                async move { Ok::<_, Infallible>(front.answer(request, from, secure).await) }
+                async move { Ok::<_, Infallible>(front.answer(request).await) }
             });
             async move {
                 match tls {

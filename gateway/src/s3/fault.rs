@@ -25,9 +25,6 @@ pub(crate) enum Fault {
     /// An entry of the catalogue that must be there is not.
     #[error("the bucket index lacks {0}")]
     Lost(&'static str),
-    /// The body stopped.
-    #[error("the body did not come, or not wholly")]
-    Body,
     /// A thread died.
     #[error("the request failed")]
     Worker,
@@ -52,11 +49,11 @@ impl From<Fault> for S3Error {
                     _ => error,
                 }
             }
-            Fault::Store(Full { .. } | DiskFull { .. }) | Fault::File(offs::Error::Store(Full { .. } | DiskFull { .. })) => {
+            Fault::Store(Full { .. } | DiskFull { .. })
+            | Fault::File(offs::Error::Store(Full { .. } | DiskFull { .. })) => {
                 Self::with_message(S3ErrorCode::Custom("InsufficientStorage".into()), fault.to_string())
                     .with_status(507)
             }
-            Fault::Body => Self::with_message(S3ErrorCode::IncompleteBody, fault.to_string()),
             Fault::Store(_) | Fault::Commit(_) | Fault::File(_) | Fault::Entry(_) | Fault::Lost(_) | Fault::Worker => {
                 tracing::warn!(error = %fault, "a request of an S3 client failed");
                 Self::with_message(S3ErrorCode::InternalError, fault.to_string())

@@ -1,37 +1,33 @@
 //! What stands in front of the library: it refuses what the library would let in, and answers what it does not know.
 
-use std::{
-    io,
-    net::SocketAddr,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{panic::AssertUnwindSafe, sync::Arc};
 
-use bytes::Bytes;
+use futures_util::FutureExt as _;
+
 use hyper::{
     HeaderMap, Method, Request, Response, StatusCode, Uri,
-    body::{Body as HttpBody, Frame, Incoming, SizeHint},
-    header::{
-        ALLOW, AUTHORIZATION, CONTENT_LENGTH, HOST, HeaderValue, LOCATION, ORIGIN, SERVER,
-    },
+    body::Incoming,
+    header::{ALLOW, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderValue, LOCATION, ORIGIN, SERVER},
 };
 use percent_encoding::utf8_percent_encode;
 use s3s::{Body, S3Error, S3ErrorCode, S3Result, service::S3Service};
-use tokio::time::{Instant, Sleep, sleep};
 
 use crate::s3::{
     access::Access,
+    body::{Verdict, Watched},
     cors,
+    digest::Expected,
     fault::fault,
+    form::{Form, LONGEST_FIELDS},
     object::Website,
-    read_object::split_path,
-    service::{KEPT, LONGEST},
+    read_object::{split_path, sum_header},
+    service::{KEPT, KINDS, LONGEST, check_sums, md5_of},
 };
 
-/// How long a client may send nothing of a body.
-const STALLED: Duration = Duration::from_secs(30);
+/// The longest document that is read as a whole: a thousand long names to delete.
+pub(crate) const LONGEST_DOCUMENT: u64 = 4 << 20;
+/// The longest file in a form, which is held in memory.
+pub(crate) const LONGEST_FORM: u64 = 16 << 20;
 /// A presigned request is good for at most a week.
 const LONGEST_SIGNED: u64 = 7 * 86_400;
 
@@ -50,7 +46,9 @@ const ONCE: [&str; 6] =
 
 /// The parameters of a query that begin so, decoded.
 fn parameter(uri: &Uri, name: &str) -> Option<String> {
-    form_urlencoded::parse(uri.query()?.as_bytes()).find(|(known, _)| known == name).map(|(_, value)| value.into_owned())
+    form_urlencoded::parse(uri.query()?.as_bytes())
+        .find(|(known, _)| known == name)
+        .map(|(_, value)| value.into_owned())
 }
 
 impl Front {
@@ -58,7 +56,7 @@ impl Front {
         Self { service, access }
     }
 
-    pub(crate) async fn answer(&self, request: Request<Incoming>, _from: SocketAddr, _secure: bool) -> Response<Body> {
+    pub(crate) async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
         let method = request.method().clone();
         let bucket = bucket_of(request.uri().path());
         let cross_site = request.headers().contains_key(ORIGIN).then(|| request.headers().clone());
@@ -89,24 +87,40 @@ impl Front {
         if *request.method() == Method::OPTIONS {
             return self.preflight(&request);
         }
-        let signed = request.headers().contains_key(AUTHORIZATION) || parameter(request.uri(), "X-Amz-Signature").is_some();
-        let request = request.map(|body| Body::http_body_unsync(Paced::new(body)));
+        let signed =
+            request.headers().contains_key(AUTHORIZATION) || parameter(request.uri(), "X-Amz-Signature").is_some();
+        let verdict = Verdict::default();
+        let is_form = is_form(&request);
+        let request = watch(request, is_form, &verdict).await?;
         if !signed
             && matches!(*request.method(), Method::GET | Method::HEAD)
             && let Some((bucket, website)) = self.website(request.uri())
         {
             return self.page(request, &bucket, &website).await;
         }
-        self.pass(request).await
+        let answer = self.pass(request).await?;
+        match verdict.take() {
+            // The library only knows that the body ended.
+            Some(fault) if !answer.status().is_success() => Err(fault.into()),
+            None if is_form => Ok(of_form(answer)),
+            _ => Ok(answer),
+        }
     }
 
     async fn pass(&self, request: Request<Body>) -> S3Result<Response<Body>> {
-        self.service.call(request).await.map_err(|_| refused(S3ErrorCode::InternalError, "the request failed"))
+        // Whatever a request makes the library do ends with that request.
+        match AssertUnwindSafe(self.service.call(request)).catch_unwind().await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(_)) | Err(_) => Err(refused(S3ErrorCode::InternalError, "the request failed")),
+        }
     }
 
     fn preflight(&self, request: &Request<Incoming>) -> S3Result<Response<Body>> {
         let forbidden = || {
-            let mut error = refused(S3ErrorCode::Custom("AccessForbidden".into()), "CORSResponse: This CORS request is not allowed.");
+            let mut error = refused(
+                S3ErrorCode::Custom("AccessForbidden".into()),
+                "CORSResponse: This CORS request is not allowed.",
+            );
             error.set_status_code(StatusCode::FORBIDDEN);
             error
         };
@@ -136,7 +150,8 @@ impl Front {
             *request.uri_mut() = uri(&format!("{path}{}", utf8_percent_encode(&website.index, &KEPT)))?;
         }
         let name = split_path(request.uri().path()).map(|(_, name)| name).unwrap_or_default();
-        let (method, version, host) = (request.method().clone(), request.version(), request.headers().get(HOST).cloned());
+        let (method, version, host) =
+            (request.method().clone(), request.version(), request.headers().get(HOST).cloned());
         let response = self.pass(request).await?;
         if response.status() != StatusCode::NOT_FOUND {
             return Ok(response);
@@ -173,9 +188,79 @@ fn uri(path: &str) -> S3Result<Uri> {
 fn moved(to: &str) -> S3Result<Response<Body>> {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::FOUND;
-    let to = HeaderValue::from_str(to).map_err(|_| refused(S3ErrorCode::InvalidURI, "the path cannot be understood"))?;
+    let to =
+        HeaderValue::from_str(to).map_err(|_| refused(S3ErrorCode::InvalidURI, "the path cannot be understood"))?;
     response.headers_mut().insert(LOCATION, to);
     Ok(response)
+}
+
+/// Whether a request is a form that a browser sends.
+fn is_form(request: &Request<Incoming>) -> bool {
+    let kind = request.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    let form = b"multipart/form-data";
+    *request.method() == Method::POST && kind.len() >= form.len() && kind[..form.len()].eq_ignore_ascii_case(form)
+}
+
+/// What a policy of a form forbids is told as a denial.
+fn of_form(answer: Response<Body>) -> Response<Body> {
+    if answer.status() != StatusCode::BAD_REQUEST {
+        return answer;
+    }
+    let text = answer.body().bytes().unwrap_or_default();
+    let has = |part: &str| text.windows(part.len()).any(|window| window == part.as_bytes());
+    if has("<Code>InvalidPolicyDocument</Code>") && has("<Message>Policy condition") {
+        return in_words(refused(S3ErrorCode::AccessDenied, "Invalid according to Policy: Policy Condition failed"));
+    }
+    answer
+}
+
+/// The body of a request, watched by what the request is.
+async fn watch(request: Request<Incoming>, is_form: bool, verdict: &Verdict) -> S3Result<Request<Body>> {
+    let has = |names: &[&str]| {
+        let query = request.uri().query().unwrap_or_default();
+        form_urlencoded::parse(query.as_bytes()).any(|(name, _)| names.contains(&&*name))
+    };
+    let is_object = split_path(request.uri().path()).is_some();
+    let other = has(&["tagging", "acl", "retention", "legal-hold", "restore", "select"]);
+    let is_content = *request.method() == Method::PUT && is_object && !other;
+    let (head, body) = request.into_parts();
+    let most = match (is_form, is_content) {
+        (true, _) => LONGEST_FORM + LONGEST_FIELDS as u64 + (64 << 10),
+        // Chunks have signatures beside the content.
+        (_, true) => LONGEST + LONGEST / 16,
+        _ => LONGEST_DOCUMENT,
+    };
+    let told = head.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if told.is_some_and(|length| length > most) {
+        let code =
+            if is_content || is_form { S3ErrorCode::EntityTooLarge } else { S3ErrorCode::MaxMessageLengthExceeded };
+        return Err(refused(code, "Your request was too big."));
+    }
+    let mut body = Watched::new(body, most, verdict);
+    let chunked =
+        head.headers.get("x-amz-content-sha256").is_some_and(|value| value.as_bytes().starts_with(b"STREAMING-"));
+    if chunked {
+        body = body.in_chunks();
+    } else if !is_content && !is_form && !matches!(head.method, Method::GET | Method::HEAD | Method::DELETE) {
+        let expected = expected(&head.headers)?;
+        let is_deletion =
+            *head.method.as_str() == *"POST" && head.uri.query().is_some_and(|query| query.starts_with("delete"));
+        if is_deletion && expected.md5.is_none() && expected.sums.is_empty() {
+            let message = "Missing required header for this request: Content-MD5 OR x-amz-checksum-*";
+            return Err(refused(S3ErrorCode::InvalidRequest, message));
+        }
+        body = body.checked(expected);
+    }
+    let body = if is_form { Body::http_body_unsync(Form::read(body).await?) } else { Body::http_body_unsync(body) };
+    Ok(Request::from_parts(head, body))
+}
+
+/// What is said of a document.
+fn expected(headers: &HeaderMap) -> S3Result<Expected> {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let sums: Vec<_> = KINDS.iter().filter_map(|(kind, _)| Some((*kind, text(sum_header(*kind))?))).collect();
+    check_sums(&sums)?;
+    Ok(Expected { md5: md5_of(text("content-md5").as_ref())?, sums, kinds: Vec::new() })
 }
 
 /// An error as the protocol says it.
@@ -204,7 +289,8 @@ fn check(request: &Request<Incoming>) -> S3Result<()> {
         return Err(refused(S3ErrorCode::InvalidRequest, "a request names its host"));
     }
     if matches!(*request.method(), Method::TRACE | Method::CONNECT | Method::PATCH) || request.uri().path() == "*" {
-        let mut error = refused(S3ErrorCode::MethodNotAllowed, "The specified method is not allowed against this resource.");
+        let mut error =
+            refused(S3ErrorCode::MethodNotAllowed, "The specified method is not allowed against this resource.");
         let mut allow = HeaderMap::new();
         allow.insert(ALLOW, HeaderValue::from_static("GET, HEAD, PUT, POST, DELETE, OPTIONS"));
         error.set_headers(allow);
@@ -212,26 +298,66 @@ fn check(request: &Request<Incoming>) -> S3Result<()> {
     }
     let long = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if long.is_some_and(|length| length > LONGEST + (1 << 30)) {
-        return Err(refused(S3ErrorCode::EntityTooLarge, "Your proposed upload exceeds the maximum allowed object size."));
+        return Err(refused(
+            S3ErrorCode::EntityTooLarge,
+            "Your proposed upload exceeds the maximum allowed object size.",
+        ));
     }
     check_signature(request)
+}
+
+/// A date as signatures have it.
+fn is_date(text: &str) -> bool {
+    let pattern = b"00000000T000000Z";
+    text.len() == pattern.len()
+        && text
+            .bytes()
+            .zip(pattern)
+            .all(|(byte, like)| if *like == b'0' { byte.is_ascii_digit() } else { byte == *like })
+}
+
+/// A key's public half has no slash, by which the library would take the rest of it for something else.
+fn check_credential(credential: &str) -> S3Result<()> {
+    let key = credential.rsplitn(5, '/').nth(4).unwrap_or_default();
+    if key.contains('/') {
+        return Err(refused(S3ErrorCode::InvalidAccessKeyId, "there is no such access key"));
+    }
+    Ok(())
 }
 
 fn check_signature(request: &Request<Incoming>) -> S3Result<()> {
     let (headers, uri) = (request.headers(), request.uri());
     let old = "signatures of version 2 are not taken; use AWS4-HMAC-SHA256";
     let authorization = headers.get(AUTHORIZATION).map(|value| value.to_str().unwrap_or_default());
+    for date in [
+        headers.get("x-amz-date").map(|value| value.to_str().unwrap_or_default().to_owned()),
+        parameter(uri, "X-Amz-Date"),
+    ]
+    .into_iter()
+    .flatten()
+    {
+        if !is_date(&date) {
+            return Err(refused(S3ErrorCode::AccessDenied, "a signature needs a date of the form 20260131T235959Z"));
+        }
+    }
+    let decoded = headers.get("x-amz-decoded-content-length").map(HeaderValue::as_bytes);
+    if decoded.is_some_and(|text| text.is_empty() || text.len() > 18 || !text.iter().all(u8::is_ascii_digit)) {
+        return Err(refused(S3ErrorCode::InvalidArgument, "x-amz-decoded-content-length is a number"));
+    }
     let signed = match authorization {
         Some(value) if value.starts_with("AWS ") => return Err(refused(S3ErrorCode::InvalidRequest, old)),
         Some(value) if !value.starts_with("AWS4-HMAC-SHA256") => {
             return Err(refused(S3ErrorCode::InvalidArgument, "Unsupported Authorization Type"));
         }
         Some(value) => {
+            let credential = value.split([',', ' ']).find_map(|part| part.trim().strip_prefix("Credential="));
+            check_credential(credential.unwrap_or_default())?;
             let names = value.split([',', ' ']).find_map(|part| part.trim().strip_prefix("SignedHeaders="));
             Some(names.unwrap_or_default().to_owned())
         }
         None if parameter(uri, "AWSAccessKeyId").is_some() => return Err(refused(S3ErrorCode::InvalidRequest, old)),
         None if parameter(uri, "X-Amz-Signature").is_some() => {
+            check_credential(&parameter(uri, "X-Amz-Credential").unwrap_or_default())?;
             let expires = parameter(uri, "X-Amz-Expires").and_then(|seconds| seconds.parse::<u64>().ok());
             if expires.is_none_or(|seconds| seconds > LONGEST_SIGNED) {
                 let message = "X-Amz-Expires must be a number of seconds, at most a week";
@@ -243,45 +369,10 @@ fn check_signature(request: &Request<Incoming>) -> S3Result<()> {
     };
     let Some(signed) = signed else { return Ok(()) };
     let is_signed = |name: &str| signed.split(';').any(|known| known == name);
-    if !is_signed("host") || headers.keys().any(|name| name.as_str().starts_with("x-amz-") && !is_signed(name.as_str())) {
+    if !is_signed("host") || headers.keys().any(|name| name.as_str().starts_with("x-amz-") && !is_signed(name.as_str()))
+    {
         let message = "There were headers present in the request which were not signed";
         return Err(refused(S3ErrorCode::AccessDenied, message));
     }
     Ok(())
-}
-
-/// A body that fails when nothing comes for a while.
-struct Paced {
-    body: Incoming,
-    patience: Pin<Box<Sleep>>,
-}
-
-impl Paced {
-    fn new(body: Incoming) -> Self {
-        Self { body, patience: Box::pin(sleep(STALLED)) }
-    }
-}
-
-impl HttpBody for Paced {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) {
-            self.patience.as_mut().reset(Instant::now() + STALLED);
-            return Poll::Ready(frame.map(|frame| frame.map_err(io::Error::other)));
-        }
-        match self.patience.as_mut().poll(context) {
-            Poll::Ready(()) => Poll::Ready(Some(Err(io::Error::new(io::ErrorKind::TimedOut, "the body stalled")))),
-            Poll::Pending => Poll::Pending,
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
 }

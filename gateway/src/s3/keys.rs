@@ -182,12 +182,11 @@ impl Keys {
     }
 
     fn write(&self, keys: &[AccessKey]) -> Result<(), KeysError> {
-        let text = serde_json::to_vec_pretty(keys)
-            .map_err(|source| KeysError::Damaged { path: self.path.clone(), source })?;
+        let text =
+            serde_json::to_vec_pretty(keys).map_err(|source| KeysError::Damaged { path: self.path.clone(), source })?;
         let fresh = self.path.with_extension("new");
         let write = || -> io::Result<()> {
-            let mut file =
-                File::options().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+            let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
             file.write_all(&text)?;
             file.sync_all()?;
             fs::rename(&fresh, &self.path)?;

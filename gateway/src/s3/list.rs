@@ -117,9 +117,8 @@ impl Shelf {
             return Ok(Page { entries, more: true });
         }
         let rest = Asked { most: asked.most - entries.len(), ..asked.clone() };
-        let page = self.pages(bucket, &rest, |name, version, page| {
-            self.all_versions(bucket, name, Some(version), page)
-        })?;
+        let page =
+            self.pages(bucket, &rest, |name, version, page| self.all_versions(bucket, name, Some(version), page))?;
         entries.extend(page.entries);
         Ok(Page { entries, more: page.more })
     }
@@ -256,6 +255,7 @@ pub(crate) fn upload_of<'a>(bucket: &str, key: &'a [u8]) -> Option<(&'a str, &'a
 /// A number of entries that a client asks for.
 pub(crate) fn most(asked: Option<i32>) -> Result<usize> {
     let asked = asked.unwrap_or(1000);
-    let asked = usize::try_from(asked).map_err(|_| fault(S3ErrorCode::InvalidArgument, "the number of entries cannot be negative"))?;
+    let asked = usize::try_from(asked)
+        .map_err(|_| fault(S3ErrorCode::InvalidArgument, "the number of entries cannot be negative"))?;
     Ok(asked.min(1000))
 }

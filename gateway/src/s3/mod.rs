@@ -5,6 +5,7 @@
 //! keeps objects as sealed files in the store and writes them down in its [`catalogue`].
 
 mod access;
+mod body;
 mod catalogue;
 mod committer;
 mod contents;
@@ -13,6 +14,7 @@ mod digest;
 mod door;
 mod entry;
 mod fault;
+mod form;
 mod front;
 mod keys;
 mod lifecycle;

@@ -10,9 +10,9 @@ use crate::s3::{
     object::{Part, SumKind, Upload, Version, Versioning},
     policy::Policy,
     service::{
-        Answer, Encoding, MOST_METADATA, OWNER, Service, about, answer, bad, check_acl, class_of,
-        etag, expected, full_control, kind_name, kind_of, length, not_set, owner, read_token, refuse_sse, said_sums,
-        sum_of, sum_type, tell_sum, timestamp, token_of, version_id, wishes, without_chunks,
+        Answer, Encoding, MOST_METADATA, OWNER, Service, about, answer, bad, check_acl, class_of, etag, expected,
+        full_control, kind_name, kind_of, length, not_set, owner, read_token, refuse_sse, said_sums, sum_of, sum_type,
+        tell_sum, timestamp, token_of, version_id, wishes, without_chunks,
     },
     settings,
     shelf::{Content, Deleted, New, Shelf, Wish},
@@ -138,7 +138,10 @@ impl S3 for Service {
         let input = request.input;
         self.settings(&input.bucket)?;
         if input.policy.len() > 20 << 10 {
-            return Err(bad(S3ErrorCode::MalformedPolicy, "Normalized policy document exceeds the maximum allowed size"));
+            return Err(bad(
+                S3ErrorCode::MalformedPolicy,
+                "Normalized policy document exceeds the maximum allowed size",
+            ));
         }
         if let Err(detail) = Policy::parse(&input.policy, &input.bucket) {
             return Err(S3Error::with_message(S3ErrorCode::MalformedPolicy, detail));
@@ -401,7 +404,12 @@ impl S3 for Service {
             }
             _ => false,
         };
-        if same && !replace && !replace_tags && input.storage_class.is_none() && input.website_redirect_location.is_none() {
+        if same
+            && !replace
+            && !replace_tags
+            && input.storage_class.is_none()
+            && input.website_redirect_location.is_none()
+        {
             let message = "This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes.";
             return Err(bad(S3ErrorCode::InvalidRequest, message));
         }
@@ -413,9 +421,8 @@ impl S3 for Service {
         about.tags = if replace_tags { said.tags.clone() } else { source.about.tags.clone() };
         about.storage_class = said.storage_class.or(about.storage_class);
         about.redirect = said.redirect;
-        let copied = self
-            .do_blocking(move |shelf| copy(shelf, (&from, &source), (&bucket, &key), about, kind, &wish))
-            .await?;
+        let copied =
+            self.do_blocking(move |shelf| copy(shelf, (&from, &source), (&bucket, &key), about, kind, &wish)).await?;
         let mut result = dto::CopyObjectResult {
             e_tag: Some(etag(&copied)),
             last_modified: Some(timestamp(copied.modified)),
@@ -495,11 +502,7 @@ impl S3 for Service {
     async fn get_object_acl(&self, request: S3Request<dto::GetObjectAclInput>) -> Answer<dto::GetObjectAclOutput> {
         let input = request.input;
         self.do_blocking(move |shelf| shelf.version(&input.bucket, &input.key, input.version_id.as_deref())).await?;
-        answer(dto::GetObjectAclOutput {
-            grants: Some(full_control()),
-            owner: Some(owner()),
-            request_charged: None,
-        })
+        answer(dto::GetObjectAclOutput { grants: Some(full_control()), owner: Some(owner()), request_charged: None })
     }
 
     async fn put_object_acl(&self, request: S3Request<dto::PutObjectAclInput>) -> Answer<dto::PutObjectAclOutput> {
@@ -515,8 +518,9 @@ impl S3 for Service {
     ) -> Answer<dto::GetObjectTaggingOutput> {
         let input = request.input;
         let settings = self.settings(&input.bucket)?;
-        let version =
-            self.do_blocking(move |shelf| shelf.version(&input.bucket, &input.key, input.version_id.as_deref())).await?;
+        let version = self
+            .do_blocking(move |shelf| shelf.version(&input.bucket, &input.key, input.version_id.as_deref()))
+            .await?;
         answer(dto::GetObjectTaggingOutput {
             tag_set: settings::tag_words(&version.about.tags),
             version_id: version_id(&settings, &version),
@@ -759,7 +763,8 @@ impl S3 for Service {
         self.settings(&input.bucket)?;
         let sum = input.checksum_algorithm.as_ref().map(|one| kind_of(one.as_str())).transpose()?;
         let composite = match (sum, input.checksum_type.as_ref().map(dto::ChecksumType::as_str)) {
-            (Some(SumKind::Sha1 | SumKind::Sha256), Some("FULL_OBJECT")) | (Some(SumKind::Crc64nvme), Some("COMPOSITE")) => {
+            (Some(SumKind::Sha1 | SumKind::Sha256), Some("FULL_OBJECT"))
+            | (Some(SumKind::Crc64nvme), Some("COMPOSITE")) => {
                 let message = "The checksum type cannot be used with the specified checksum algorithm.";
                 return Err(bad(S3ErrorCode::InvalidRequest, message));
             }
@@ -820,8 +825,15 @@ impl S3 for Service {
         let range = match &input.copy_source_range {
             None => 0..source.length,
             Some(text) => {
-                let wrong = || bad(S3ErrorCode::InvalidArgument, "The x-amz-copy-source-range value must be of the form bytes=first-last");
-                let Ok(dto::Range::Int { first, last: Some(last) }) = dto::Range::parse(text) else { return Err(wrong()) };
+                let wrong = || {
+                    bad(
+                        S3ErrorCode::InvalidArgument,
+                        "The x-amz-copy-source-range value must be of the form bytes=first-last",
+                    )
+                };
+                let Ok(dto::Range::Int { first, last: Some(last) }) = dto::Range::parse(text) else {
+                    return Err(wrong());
+                };
                 if last >= source.length {
                     return Err(bad(S3ErrorCode::InvalidRange, "Range specified is not valid for source object"));
                 }
@@ -869,9 +881,8 @@ impl S3 for Service {
             .collect();
         let (bucket, key) = (input.bucket.clone(), input.key.clone());
         let id = input.upload_id;
-        let version = self
-            .do_blocking(move |shelf| shelf.complete_upload((&bucket, &key, &id), &named, &whole, &wish))
-            .await?;
+        let version =
+            self.do_blocking(move |shelf| shelf.complete_upload((&bucket, &key, &id), &named, &whole, &wish)).await?;
         let host = headers.get(hyper::header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
         let encoded = percent_encoding::utf8_percent_encode(&input.key, &crate::s3::service::KEPT);
         let mut output = dto::CompleteMultipartUploadOutput {
@@ -1039,7 +1050,8 @@ fn copy(
         let mut reading = shelf.reader(source, 0..source.length);
         let mut buffer = vec![0; 128 << 10];
         loop {
-            let read = std::io::Read::read(&mut reading, &mut buffer).map_err(|error| Fault::File(offs::Error::Read(error)))?;
+            let read = std::io::Read::read(&mut reading, &mut buffer)
+                .map_err(|error| Fault::File(offs::Error::Read(error)))?;
             if read == 0 {
                 break;
             }

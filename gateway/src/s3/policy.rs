@@ -102,7 +102,8 @@ impl Policy {
     /// # Errors
     /// In words for people: what is not understood could be what takes a right away.
     pub(crate) fn parse(text: &str, bucket: &str) -> Result<Self, String> {
-        let policy: Self = serde_json::from_str(text).map_err(|error| format!("the policy is not understood: {error}"))?;
+        let policy: Self =
+            serde_json::from_str(text).map_err(|error| format!("the policy is not understood: {error}"))?;
         for statement in policy.statements.as_slice() {
             if let Principal::All(who) = &statement.principal
                 && who != "*"
@@ -169,7 +170,9 @@ mod tests {
 
     #[test]
     fn patterns() {
-        for (pattern, text) in [("*", ""), ("a*c", "abbc"), ("a*b*c", "aXbYbc"), ("s3:Get*", "s3:GetObject"), ("a?c", "abc")] {
+        for (pattern, text) in
+            [("*", ""), ("a*c", "abbc"), ("a*b*c", "aXbYbc"), ("s3:Get*", "s3:GetObject"), ("a?c", "abc")]
+        {
             assert!(like(pattern.as_bytes(), text.as_bytes()), "{pattern} {text}");
         }
         for (pattern, text) in [("", "a"), ("a*c", "ab"), ("s3:Get*", "s3:PutObject"), ("a?c", "ac"), ("abc", "ab")] {
@@ -197,7 +200,9 @@ mod tests {
     #[test]
     fn what_is_not_understood_is_refused() {
         for text in [
-            "", "{}", r#"{"Statement": []"#,
+            "",
+            "{}",
+            r#"{"Statement": []"#,
             r#"{"Statement": [{"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::other/*"}]}"#,
             r#"{"Statement": [{"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::b/*",
                 "Condition": {"IpAddress": {"aws:SourceIp": "1.2.3.4"}}}]}"#,

@@ -30,8 +30,7 @@ use crate::{
 };
 
 /// Parameters that ask for something else than the object.
-const OTHER: [&str; 8] =
-    ["acl", "tagging", "attributes", "uploadId", "torrent", "retention", "legal-hold", "select"];
+const OTHER: [&str; 8] = ["acl", "tagging", "attributes", "uploadId", "torrent", "retention", "legal-hold", "select"];
 
 /// So often an object is looked up again when it was overwritten or packed while it was read.
 const TRIES: usize = 4;
@@ -79,7 +78,10 @@ impl S3Route for ReadObject {
             let asked = Asked::new(&request)?;
             let mut tries = 0;
             loop {
-                let version = shelf.version(&bucket, &name, asked.version.as_deref())?;
+                let version = match (shelf.version(&bucket, &name, asked.version.as_deref()), &asked.version) {
+                    (Err(missing), None) => return Err(deleted(missing.into(), shelf.current(&bucket, &name)?)),
+                    (version, _) => version?,
+                };
                 let versioned = shelf.bucket(&bucket)?.settings().versioning != Versioning::Off;
                 let range = match asked.weigh(&version, versioned)? {
                     Ready::Answer(answer) => return Ok(*answer),
@@ -99,6 +101,17 @@ impl S3Route for ReadObject {
         };
         spawn_blocking(reading).await.map_err(|_| S3Error::from(Fault::Worker))?
     }
+}
+
+/// An object that is not there, because its current version is the mark of a deletion.
+fn deleted(mut missing: S3Error, mark: Option<Version>) -> S3Error {
+    if let Some(id) = mark.and_then(|mark| HeaderValue::from_str(&mark.id()).ok()) {
+        let mut headers = HeaderMap::new();
+        headers.insert("x-amz-delete-marker", HeaderValue::from_static("true"));
+        headers.insert("x-amz-version-id", id);
+        missing.set_headers(headers);
+    }
+    missing
 }
 
 /// What a request asks for.
@@ -138,7 +151,11 @@ impl Asked {
         });
         let part = part.transpose()?;
         if part.is_some() && request.headers.contains_key(RANGE) {
-            return Err(fault(S3ErrorCode::InvalidRequest, "Cannot specify both Range header and partNumber query parameter").into());
+            return Err(fault(
+                S3ErrorCode::InvalidRequest,
+                "Cannot specify both Range header and partNumber query parameter",
+            )
+            .into());
         }
         let mut instead = Vec::new();
         for (parameter, header) in [
@@ -156,9 +173,16 @@ impl Asked {
             }
         }
         if !instead.is_empty() && request.credentials.is_none() {
-            return Err(fault(S3ErrorCode::InvalidRequest, "Request specific response headers cannot be used for anonymous GET requests.").into());
+            return Err(fault(
+                S3ErrorCode::InvalidRequest,
+                "Request specific response headers cannot be used for anonymous GET requests.",
+            )
+            .into());
         }
-        let sums = request.headers.get("x-amz-checksum-mode").is_some_and(|mode| mode.as_bytes().eq_ignore_ascii_case(b"enabled"));
+        let sums = request
+            .headers
+            .get("x-amz-checksum-mode")
+            .is_some_and(|mode| mode.as_bytes().eq_ignore_ascii_case(b"enabled"));
         Ok(Self {
             head: request.method == Method::HEAD,
             version: parameter(&parameters, "versionId").map(str::to_owned),
@@ -171,10 +195,9 @@ impl Asked {
 
     fn weigh(&self, version: &Version, versioned: bool) -> S3Result<Ready> {
         if version.deleted {
-            let mut error = S3Error::with_message(S3ErrorCode::MethodNotAllowed, "that version is the mark of a deletion");
-            let mut headers = HeaderMap::new();
-            headers.insert("x-amz-delete-marker", HeaderValue::from_static("true"));
-            error.set_headers(headers);
+            let mut error =
+                S3Error::with_message(S3ErrorCode::MethodNotAllowed, "that version is the mark of a deletion");
+            error = deleted(error, Some(version.clone()));
             return Err(error);
         }
         let validators = Validators { etag: format!("\"{}\"", version.etag), modified: Some(version.modified / 1000) };
@@ -207,7 +230,8 @@ impl Asked {
         match range.check(version.length) {
             Ok(part) if !part.is_empty() => Ok(Ready::Range(Sent { part, partial: true })),
             _ => {
-                let mut error = S3Error::with_message(S3ErrorCode::InvalidRange, "The requested range is not satisfiable");
+                let mut error =
+                    S3Error::with_message(S3ErrorCode::InvalidRange, "The requested range is not satisfiable");
                 let mut headers = HeaderMap::new();
                 insert(&mut headers, CONTENT_RANGE, &format!("bytes */{}", version.length))?;
                 error.set_headers(headers);
@@ -258,7 +282,8 @@ impl Asked {
         if self.part.is_some() && !version.parts.is_empty() {
             headers.insert("x-amz-mp-parts-count", version.parts.len().into());
         }
-        if self.sums && !sent.partial
+        if self.sums
+            && !sent.partial
             && let Some(sum) = &version.sum
         {
             insert(&mut headers, HeaderName::from_static(sum_header(sum.kind)), &sum.value)?;
@@ -284,12 +309,17 @@ impl Asked {
 /// A part of an object that was put in parts; another object is one part.
 fn part_of(version: &Version, number: u16) -> S3Result<Sent> {
     let none = || {
-        let mut error = S3Error::with_message(S3ErrorCode::Custom("InvalidPartNumber".into()), "the object has no such part");
+        let mut error =
+            S3Error::with_message(S3ErrorCode::Custom("InvalidPartNumber".into()), "the object has no such part");
         error.set_status_code(StatusCode::RANGE_NOT_SATISFIABLE);
         error
     };
     if version.parts.is_empty() {
-        return if number == 1 { Ok(Sent { part: 0..version.length, partial: version.length > 0 }) } else { Err(none()) };
+        return if number == 1 {
+            Ok(Sent { part: 0..version.length, partial: version.length > 0 })
+        } else {
+            Err(none())
+        };
     }
     let mut start = 0;
     // Clients count the parts that there are, whatever their numbers were.

@@ -1,12 +1,12 @@
 //! Taking the content of an object from a request.
 
-use std::{io::Read, sync::Arc, time::Duration};
+use std::{io::Read, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
 use offs::{PutOptions, SystemDice};
 use s3s::{S3Error, S3ErrorCode, StdError, dto::StreamingBlob};
-use tokio::{sync::mpsc, time::timeout};
+use tokio::sync::mpsc;
 
 use crate::s3::{
     digest::{Digest, Digests, Expected},
@@ -17,8 +17,6 @@ use crate::s3::{
 
 /// What is at most so long is kept in the catalogue first.
 pub(crate) const SMALL: usize = 256 << 10;
-/// How long a client may send nothing.
-const STALLED: Duration = Duration::from_mins(1);
 /// Pieces that were received and not yet stored.
 const PIECES: usize = 16;
 /// Threads that store one object: several objects are stored at once.
@@ -43,8 +41,6 @@ pub(crate) fn broken(error: &StdError) -> S3Error {
         S3ErrorCode::IncompleteBody
     } else if text.contains("AwsChunkedStreamError") || text.contains("InvalidChecksum") {
         S3ErrorCode::InvalidRequest
-    } else if text.contains("stalled") {
-        S3ErrorCode::RequestTimeout
     } else {
         S3ErrorCode::IncompleteBody
     };
@@ -58,12 +54,7 @@ pub(crate) fn broken(error: &StdError) -> S3Error {
 }
 
 async fn next(blob: &mut StreamingBlob) -> Result<Option<Bytes>, S3Error> {
-    match timeout(STALLED, blob.next()).await {
-        Ok(None) => Ok(None),
-        Ok(Some(Ok(bytes))) => Ok(Some(bytes)),
-        Ok(Some(Err(error))) => Err(broken(&error)),
-        Err(_) => Err(S3Error::with_message(S3ErrorCode::RequestTimeout, "the body did not come in time")),
-    }
+    blob.next().await.transpose().map_err(|error| broken(&error))
 }
 
 /// A body in a thread; `None` is its end. If it ends without, whoever receives it has an error to tell.

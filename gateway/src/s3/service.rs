@@ -144,9 +144,13 @@ macro_rules! said_sums {
 macro_rules! about {
     ($input:expr, $headers:expr) => {{
         refuse_sse(&$headers)?;
-        let metadata: std::collections::BTreeMap<String, String> = $input.metadata.unwrap_or_default().into_iter().collect();
+        let metadata: std::collections::BTreeMap<String, String> =
+            $input.metadata.unwrap_or_default().into_iter().collect();
         if metadata.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() > MOST_METADATA {
-            return Err(bad(S3ErrorCode::MetadataTooLarge, "Your metadata headers exceed the maximum allowed metadata size"));
+            return Err(bad(
+                S3ErrorCode::MetadataTooLarge,
+                "Your metadata headers exceed the maximum allowed metadata size",
+            ));
         }
         $crate::s3::object::About {
             content_type: $input.content_type,
@@ -156,7 +160,10 @@ macro_rules! about {
             content_language: $input.content_language,
             expires: $headers.get(hyper::header::EXPIRES).and_then(|value| value.to_str().ok()).map(str::to_owned),
             redirect: $input.website_redirect_location,
-            storage_class: $input.storage_class.map(|class| class.as_str().to_owned()).filter(|class| class != "STANDARD"),
+            storage_class: $input
+                .storage_class
+                .map(|class| class.as_str().to_owned())
+                .filter(|class| class != "STANDARD"),
             metadata,
             tags: $input.tagging.as_deref().map(settings::tags_of_header).transpose()?.unwrap_or_default(),
         }
@@ -165,7 +172,8 @@ macro_rules! about {
 
 /// `aws-chunked` is how the content came, not what it is.
 pub(crate) fn without_chunks(encoding: &str) -> Option<String> {
-    let kept: Vec<_> = encoding.split(',').map(str::trim).filter(|part| !part.is_empty() && *part != "aws-chunked").collect();
+    let kept: Vec<_> =
+        encoding.split(',').map(str::trim).filter(|part| !part.is_empty() && *part != "aws-chunked").collect();
     (!kept.is_empty()).then(|| kept.join(","))
 }
 
@@ -173,7 +181,10 @@ pub(crate) fn without_chunks(encoding: &str) -> Option<String> {
 pub(crate) fn refuse_sse(headers: &HeaderMap) -> S3Result<()> {
     let kms = headers.get("x-amz-server-side-encryption").is_some_and(|value| value != "AES256");
     if kms || headers.keys().any(|name| name.as_str().starts_with("x-amz-server-side-encryption-customer-")) {
-        return Err(bad(S3ErrorCode::NotImplemented, "every object is enciphered with a key of its own; others cannot be given"));
+        return Err(bad(
+            S3ErrorCode::NotImplemented,
+            "every object is enciphered with a key of its own; others cannot be given",
+        ));
     }
     if headers.keys().any(|name| name.as_str().starts_with("x-amz-object-lock-")) {
         return Err(bad(S3ErrorCode::NotImplemented, "objects cannot be locked"));
@@ -200,11 +211,16 @@ pub(crate) const fn sum_length(kind: SumKind) -> usize {
 
 pub(crate) fn check_sums(sums: &[(SumKind, String)]) -> S3Result<()> {
     if sums.len() > 1 {
-        return Err(bad(S3ErrorCode::InvalidRequest, "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed."));
+        return Err(bad(
+            S3ErrorCode::InvalidRequest,
+            "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.",
+        ));
     }
     for (kind, value) in sums {
         let decoded = base64_simd::STANDARD.decode_to_vec(value);
-        if decoded.is_ok_and(|bytes| bytes.len() != sum_length(*kind)) || base64_simd::STANDARD.check(value.as_bytes()).is_err() {
+        if decoded.is_ok_and(|bytes| bytes.len() != sum_length(*kind))
+            || base64_simd::STANDARD.check(value.as_bytes()).is_err()
+        {
             return Err(bad(S3ErrorCode::InvalidRequest, "Value for a x-amz-checksum- header is invalid."));
         }
     }
@@ -212,7 +228,12 @@ pub(crate) fn check_sums(sums: &[(SumKind, String)]) -> S3Result<()> {
 }
 
 /// What is expected of a body: digests in headers, and those that a trailer will tell.
-pub(crate) fn expected(headers: &HeaderMap, md5: Option<&String>, sums: Vec<(SumKind, String)>, algorithm: Option<&str>) -> S3Result<Expected> {
+pub(crate) fn expected(
+    headers: &HeaderMap,
+    md5: Option<&String>,
+    sums: Vec<(SumKind, String)>,
+    algorithm: Option<&str>,
+) -> S3Result<Expected> {
     check_sums(&sums)?;
     let mut kinds = Vec::new();
     if let Some(name) = algorithm {
@@ -271,7 +292,11 @@ impl Service {
         Ok(self.shelf().bucket(bucket)?.settings())
     }
 
-    pub(crate) async fn configure(&self, bucket: String, change: impl FnOnce(&mut Bucket) + Send + 'static) -> S3Result<()> {
+    pub(crate) async fn configure(
+        &self,
+        bucket: String,
+        change: impl FnOnce(&mut Bucket) + Send + 'static,
+    ) -> S3Result<()> {
         self.do_blocking(move |shelf| shelf.configure(&bucket, change)).await
     }
 
@@ -285,7 +310,10 @@ impl Service {
         always: bool,
     ) -> S3Result<(Content, Digests)> {
         if said.is_some_and(|said| u64::try_from(said).is_ok_and(|said| said > LONGEST)) {
-            return Err(bad(S3ErrorCode::EntityTooLarge, "Your proposed upload exceeds the maximum allowed object size."));
+            return Err(bad(
+                S3ErrorCode::EntityTooLarge,
+                "Your proposed upload exceeds the maximum allowed object size.",
+            ));
         }
         let body = body.unwrap_or_else(|| dto::StreamingBlob::from(s3s::Body::empty()));
         let (content, digests) = self.shelf().receive(body, &expected, always).await?;
@@ -349,7 +377,10 @@ impl Service {
         let owner = bucket.clone();
         let version = self.do_blocking(move |shelf| shelf.version(&bucket, &key, id.as_deref())).await?;
         if version.deleted {
-            return Err(bad(S3ErrorCode::InvalidRequest, "The source of a copy request may not specifically refer to a delete marker by version id."));
+            return Err(bad(
+                S3ErrorCode::InvalidRequest,
+                "The source of a copy request may not specifically refer to a delete marker by version id.",
+            ));
         }
         let mut conditions = HeaderMap::new();
         for name in ["if-match", "if-none-match", "if-modified-since", "if-unmodified-since"] {
@@ -449,7 +480,10 @@ pub(crate) fn full_control() -> Vec<dto::Grant> {
 pub(crate) fn check_acl(canned: Option<&str>) -> S3Result<()> {
     match canned {
         None | Some("private" | "bucket-owner-full-control" | "bucket-owner-read") => Ok(()),
-        Some(_) => Err(bad(S3ErrorCode::AccessControlListNotSupported, "access control lists are not kept; use a bucket policy")),
+        Some(_) => Err(bad(
+            S3ErrorCode::AccessControlListNotSupported,
+            "access control lists are not kept; use a bucket policy",
+        )),
     }
 }
 

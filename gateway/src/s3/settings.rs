@@ -180,7 +180,12 @@ fn lifecycle_rule(rule: dto::LifecycleRule) -> S3Result<LifecycleRule> {
     if let Some(abort) = rule.abort_incomplete_multipart_upload {
         read.abort_days = positive(abort.days_after_initiation, days)?;
     }
-    if read.days.is_none() && read.date.is_none() && !read.marks && read.noncurrent_days.is_none() && read.abort_days.is_none() {
+    if read.days.is_none()
+        && read.date.is_none()
+        && !read.marks
+        && read.noncurrent_days.is_none()
+        && read.abort_days.is_none()
+    {
         return Err(fault(S3ErrorCode::InvalidRequest, "At least one action needs to be specified in a rule").into());
     }
     Ok(read)

@@ -321,7 +321,8 @@ impl Shelf {
     /// A version that is not the current one.
     fn older(&self, bucket: &str, name: &str, id: &str) -> Result<Option<Version>> {
         if id != "null" {
-            let seq = u64::from_str_radix(id, 16).map_err(|_| fault(S3ErrorCode::InvalidArgument, "Invalid version id specified"))?;
+            let seq = u64::from_str_radix(id, 16)
+                .map_err(|_| fault(S3ErrorCode::InvalidArgument, "Invalid version id specified"))?;
             let version: Option<Version> = self.read(&entry::version(bucket, name, seq))?;
             return Ok(version.filter(|version| !version.null));
         }
@@ -529,11 +530,8 @@ impl Shelf {
         }
         change(&mut version.about);
         let is_current = self.current(bucket, name)?.is_some_and(|current| current.seq == version.seq);
-        let key = if is_current {
-            entry::object(bucket, name.as_bytes())
-        } else {
-            entry::version(bucket, name, version.seq)
-        };
+        let key =
+            if is_current { entry::object(bucket, name.as_bytes()) } else { entry::version(bucket, name, version.seq) };
         let mut plan = Plan::default();
         plan.put(key, &version)?;
         self.committer.commit(plan)?;
@@ -545,10 +543,7 @@ impl Shelf {
 ///
 /// # Errors
 /// When an entry cannot be read; then nothing may be thought unneeded.
-pub(crate) fn files(
-    catalogue: &dyn Catalogue,
-    visit: &mut dyn FnMut(&Reference) -> Result<()>,
-) -> Result<()> {
+pub(crate) fn files(catalogue: &dyn Catalogue, visit: &mut dyn FnMut(&Reference) -> Result<()>) -> Result<()> {
     #[derive(serde::Deserialize)]
     struct Referring {
         #[serde(default)]

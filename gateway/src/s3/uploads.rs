@@ -9,8 +9,7 @@ use s3s::{
 
 use crate::s3::{
     committer::Plan,
-    digest,
-    entry,
+    digest, entry,
     fault::{Fault, Result, fault},
     list::upload_of,
     object::{Part, PartOf, Sum, SumKind, Upload, Version},
@@ -241,15 +240,13 @@ fn choose<'a>(parts: &'a BTreeMap<u16, Part>, named: &[Named]) -> Result<Vec<(u1
 /// The checksum of the whole, from those of the parts.
 fn whole_sum(upload: &Upload, chosen: &[(u16, &Part)], whole: &Whole) -> Result<Option<Sum>> {
     let Some(kind) = upload.sum.or_else(|| whole.sums.first().map(|(kind, _)| *kind)) else { return Ok(None) };
-    let sums: Vec<_> =
-        chosen.iter().filter_map(|(_, part)| part.sum.as_ref().filter(|sum| sum.kind == kind)).collect();
+    let sums: Vec<_> = chosen.iter().filter_map(|(_, part)| part.sum.as_ref().filter(|sum| sum.kind == kind)).collect();
     if sums.len() < chosen.len() {
         // Parts came without: nothing can be said of the whole.
         return Ok(None);
     }
-    let binary = |value: &str| {
-        base64_simd::STANDARD.decode_to_vec(value).map_err(|_| Fault::Lost("the checksum of a part"))
-    };
+    let binary =
+        |value: &str| base64_simd::STANDARD.decode_to_vec(value).map_err(|_| Fault::Lost("the checksum of a part"));
     let composite = whole.composite.unwrap_or(upload.composite);
     let value = if composite {
         let mut hasher = digest::hasher(&[kind]);
