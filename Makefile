@@ -7,7 +7,7 @@ CARGO = $(ROCKSDB) cargo
 OFFS = $(CARGO_TARGET_DIR)/release/offs
 FILE ?=
 
-.PHONY: demo test build install lint doc soak bench fuzz interop browser sim twin vectors clean-target requirements
+.PHONY: demo test build install lint doc soak bench fuzz interop s3 browser sim twin vectors clean-target requirements
 
 demo: build
 	OFFS="$(OFFS)" tools/demo.sh "$(FILE)"
@@ -41,6 +41,12 @@ bench: build
 interop: build
 	tests/interop/setup.sh
 	OFFS="$(OFFS)" python3 tests/interop/matrix.py --with offs
+
+# Clients of S3, and a hostile one, against ours; it installs them. By TLS, one client of each kind of library.
+s3: build
+	tests/interop/s3_setup.sh
+	OFFS="$(OFFS)" python3 tests/interop/s3.py
+	OFFS="$(OFFS)" python3 tests/interop/s3.py --tls --only aws,boto3,s3cmd,rclone,restic,object_store
 
 # The page for people in Chromium: what a person does there, accessibility, and that nothing leaves the machine.
 browser: build

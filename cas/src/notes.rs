@@ -11,7 +11,7 @@ impl PackStore {
     /// The note under a key.
     ///
     /// Notes outlive the process and collections, and `repair index` keeps them if it can read the old index. Else
-    /// they are lost, and that must do no harm: a note says what is worth doing, never what is true.
+    /// they are lost: the packs do not have them. Who cannot do without keeps them elsewhere, too.
     pub fn note(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
         Ok(self.shared.index.get(&note_key(key))?)
     }

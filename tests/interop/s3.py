@@ -48,6 +48,7 @@ class Server:
         self.log = folder / "server.log"
         self.address = f"127.0.0.1:{free_port()}"
         self.endpoint = f"http://{self.address}"
+        self.ca = None
         self.access, self.secret = "AKIAINTEROPTEST00000", secrets.token_hex(20)
 
     def begin(self, command, **settings):
@@ -60,7 +61,7 @@ class Server:
 
     def ready(self, endpoint=None):
         """Waits until it answers anything."""
-        wire = Wire(endpoint or self.endpoint, self.access, self.secret)
+        wire = Wire(endpoint or self.endpoint, self.access, self.secret, self.ca)
         end = time.monotonic() + STARTING
         while True:
             if self.process.poll() is not None:
@@ -95,7 +96,7 @@ def any_server(server, command):
     server.begin([part.format(**names) for part in shlex.split(command)])
 
 
-def offs_server(server, program):
+def offs_server(server, program, tls=False):
     """Starts the program under test. The one place that knows its commands."""
     home = server.folder / "home"
     home.mkdir()
@@ -106,7 +107,11 @@ def offs_server(server, program):
     if created.returncode or len(words) < 2:
         sys.exit(f"offs key create: exit {created.returncode}: {created.stdout}{created.stderr}")
     server.access, server.secret = words[-2:]
-    server.begin([program, "--home", home, "serve", "--s3", server.address])
+    server.begin([program, "--home", home, "serve", "--no-lan", "--listen", "127.0.0.1:0", "--s3", server.address,
+                  *(["--s3-tls"] if tls else [])])
+    if tls:
+        server.endpoint = f"https://{server.address}"
+        server.ca = str(home / "s3-certificate.pem")
 
 
 def free_port():
@@ -181,6 +186,7 @@ def arguments():
     parser.add_argument("--access-key")
     parser.add_argument("--secret-key")
     parser.add_argument("--ca", help="certificate to trust")
+    parser.add_argument("--tls", action="store_true", help="the program under test speaks TLS")
     parser.add_argument("--only", metavar="CLIENT,...", help=", ".join(CLIENTS))
     parser.add_argument("--cells", metavar="TEXT,...", help="only cells whose client and name have one of these in it")
     parser.add_argument("--known", choices=sorted(KNOWN), help="a reference server whose failures do not count")
@@ -211,12 +217,12 @@ def main():
         if given.server:
             any_server(server, given.server)
         elif not given.endpoint:
-            offs_server(server, shutil.which(os.environ["OFFS"]) or sys.exit("OFFS names no program"))
+            offs_server(server, shutil.which(os.environ["OFFS"]) or sys.exit("OFFS names no program"), given.tls)
         endpoint = given.endpoint or server.endpoint
         access, secret = given.access_key or server.access, given.secret_key or server.secret
         if server.process:
             server.ready(endpoint)
-        site = Site(endpoint, access, secret, given.ca, folder, None, server.process and server.process.pid, given.long)
+        site = Site(endpoint, access, secret, given.ca or server.ca, folder, None, server.process and server.process.pid, given.long)
         failed = run_all(given, site, folder, server, workers)
     finally:
         for worker in workers.values():

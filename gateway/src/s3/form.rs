@@ -68,6 +68,10 @@ impl Form {
                 fields.extend_from_slice(&bytes);
             }
         }
+        if find(&fields, b"name=\"key\"").is_none() && find(&fields, b"name=\"file\"").is_some() {
+            let message = "Bucket POST must contain a field named 'key'.";
+            return Err(fault(S3ErrorCode::InvalidArgument, message).into());
+        }
         begun.push_back(named(&fields).map_or_else(|| fields.freeze(), Bytes::from));
         Ok(Self { begun, rest })
     }

@@ -569,7 +569,10 @@ impl S3 for Service {
         if version.deleted {
             return Err(bad(S3ErrorCode::MethodNotAllowed, "that version is the mark of a deletion"));
         }
-        let wanted = |name: &str| input.object_attributes.iter().any(|one| one.as_str() == name);
+        // They come in one header or in several.
+        let wanted = |name: &str| {
+            input.object_attributes.iter().any(|list| list.as_str().split(',').any(|one| one.trim() == name))
+        };
         let mut output = dto::GetObjectAttributesOutput {
             last_modified: Some(timestamp(version.modified)),
             version_id: version_id(&settings, &version),
