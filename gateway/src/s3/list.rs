@@ -116,9 +116,14 @@ impl Shelf {
             entries.truncate(asked.most);
             return Ok(Page { entries, more: true });
         }
-        let rest = Asked { most: asked.most - entries.len(), ..asked.clone() };
+        let left = asked.most - entries.len();
+        // When the page is full, whether there is more is still to be said.
+        let rest = Asked { most: left.max(usize::from(asked.most > 0)), ..asked.clone() };
         let page =
             self.pages(bucket, &rest, |name, version, page| self.all_versions(bucket, name, Some(version), page))?;
+        if left == 0 {
+            return Ok(Page { entries, more: !page.entries.is_empty() });
+        }
         entries.extend(page.entries);
         Ok(Page { entries, more: page.more })
     }

@@ -28,6 +28,8 @@ mod receive;
 mod service;
 mod settings;
 mod shelf;
+#[cfg(test)]
+mod shelf_tests;
 mod uploads;
 
 pub use catalogue::Catalogue;

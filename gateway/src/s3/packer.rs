@@ -38,6 +38,13 @@ pub(crate) struct Waiting {
     since: Option<(Instant, u64)>,
 }
 
+#[cfg(test)]
+impl Waiting {
+    pub(crate) const fn begun(when: Instant, last: u64) -> Self {
+        Self { since: Some((when, last)) }
+    }
+}
+
 impl Shelf {
     /// Packs what there is to pack; whether there may be more.
     pub(crate) fn pack(&self, waiting: &mut Waiting) -> Result<bool> {
