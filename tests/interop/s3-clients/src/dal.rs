@@ -8,6 +8,7 @@ use crate::{LISTED, MIB, Outcome, bytes_of, cells, same, setting};
 cells![round, multipart, names, pages, ranges, conditions, copies, folders, remove_all, presigned, refused];
 
 fn builder(bucket: &str) -> S3 {
+    opendal::install_default();
     S3::default()
         .endpoint(&setting("S3_ENDPOINT"))
         .access_key_id(&setting("S3_ACCESS_KEY"))

@@ -140,7 +140,7 @@ async fn names() -> Outcome {
 
 async fn pages() -> Outcome {
     let (s3, _) = client();
-    let mut pages = s3.list_objects_v2().bucket(setting("S3_LISTED")).page_size(700).into_paginator().send();
+    let mut pages = s3.list_objects_v2().bucket(setting("S3_LISTED")).into_paginator().page_size(700).send();
     let mut keys = 0;
     while let Some(page) = pages.next().await {
         keys += page?.contents().len();
