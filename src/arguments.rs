@@ -72,6 +72,9 @@ pub(crate) enum Command {
     /// Keys that sign items in the DHT, and access keys for S3 clients
     #[command(subcommand)]
     Key(Key),
+    /// List, limit and give out the buckets of S3 clients
+    #[command(subcommand)]
+    Bucket(BucketCommand),
     /// Measure this machine: put, get, hashes, XOR, against the disk's and the hash's own limit
     Bench(Bench),
     /// Print a completion script for a shell
@@ -83,6 +86,35 @@ pub(crate) enum Command {
     Man {
         /// Where to
         directory: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BucketCommand {
+    /// List the buckets, with their objects and bytes
+    List {
+        /// One JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Limit what a bucket may hold, old versions included; without a limit there is none
+    Quota {
+        /// The bucket
+        bucket: String,
+        /// At most so many bytes
+        #[arg(long, value_name = "SIZE")]
+        bytes: Option<Size>,
+        /// At most so many objects
+        #[arg(long, value_name = "N")]
+        objects: Option<u64>,
+    },
+    /// Give a bucket out as it is now: a directory with its objects as files, and its URL
+    Snapshot {
+        /// The bucket
+        bucket: String,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
     },
 }
 

@@ -22,6 +22,9 @@ pub(crate) enum Failure {
     /// The buckets of S3 clients.
     #[error("the buckets cannot be used")]
     Buckets(#[from] gateway::BucketsError),
+    /// A bucket that is not there.
+    #[error("there is no bucket {bucket}")]
+    NoBucket { bucket: String },
     /// A certificate for TLS.
     #[error("the certificate {} cannot be used: {detail}", path.display())]
     Certificate { path: PathBuf, detail: String },

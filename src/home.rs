@@ -10,17 +10,17 @@ use std::{
 
 use cas::{BlockStore, Options, PackStore};
 use etcetera::BaseStrategy as _;
-use gateway::BucketDoor;
+use gateway::{BucketDoor, Keys, Usage};
 use offs::OffUrl;
 use replication::{Patience, PeerKey};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::runtime::{Handle, Runtime};
 
 use crate::{
     arguments::Arguments,
     config::Config,
     control::remote_store::{self, RemoteStore},
-    daemon::supervisor::Services,
+    daemon::{backend::HomeBackend, supervisor::Services},
     failure::Failure,
     peers::{self, Peers, pool::Pool, pooled_store::PooledStore},
     pins::Pins,
@@ -90,11 +90,14 @@ pub(crate) struct Home {
     /// Whether services may be made to panic.
     pub(crate) allow_faults: bool,
     peers: OnceLock<Arc<Peers>>,
-    /// The buckets of S3 clients, when the daemon serves them.
-    pub(crate) buckets: OnceLock<BucketDoor>,
+    /// The buckets of S3 clients, once they are used.
+    buckets: Mutex<Option<BucketDoor>>,
     /// What a command's peers run on, when it has any.
     runtime: OnceLock<Arc<Runtime>>,
 }
+
+/// The file of access keys in a home.
+pub(crate) const KEYS: &str = "keys.json";
 
 /// How long a command waits for another to let go of the store.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -146,7 +149,7 @@ impl Home {
             services,
             allow_faults: false,
             peers: OnceLock::new(),
-            buckets: OnceLock::new(),
+            buckets: Mutex::default(),
             runtime: OnceLock::new(),
         })
     }
@@ -157,6 +160,33 @@ impl Home {
 
     pub(crate) fn urls(&self) -> MutexGuard<'_, UrlDatabase> {
         self.urls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The URL database, for who shares it.
+    pub(crate) fn url_database(&self) -> Arc<Mutex<UrlDatabase>> {
+        Arc::clone(&self.urls)
+    }
+
+    /// The buckets of S3 clients. Whoever uses them uses the same.
+    pub(crate) fn buckets(&self) -> Result<BucketDoor, Failure> {
+        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = &*buckets {
+            return Ok(known.clone());
+        }
+        let backend = Arc::new(HomeBackend::new(self, self.reading_store()?, || Value::Null)?);
+        let keys = Arc::new(Keys::new(self.path.join(KEYS)));
+        // Keys that cannot be read are told now, not to each client.
+        keys.list()?;
+        let catalogue = Arc::<PackStore>::clone(&self.store);
+        let made = BucketDoor::new(backend, catalogue, keys, &self.config.s3.domains)?;
+        *buckets = Some(made.clone());
+        Ok(made)
+    }
+
+    /// What buckets hold, if they are used.
+    pub(crate) fn bucket_usages(&self) -> Option<Vec<(String, Usage)>> {
+        let buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        buckets.as_ref().map(BucketDoor::usages)
     }
 
     /// What collection must keep when room is needed.

@@ -80,6 +80,7 @@ pub(crate) fn code(failure: &Failure) -> u8 {
         | Failure::NoItem { .. }
         | Failure::NoPeer { .. }
         | Failure::NoService { .. }
+        | Failure::NoBucket { .. }
         | Failure::Keys(gateway::KeysError::Unknown { .. })
         | Failure::NoPeers { .. } => NOT_FOUND,
         Failure::Pin { source, .. } => code(source),

@@ -13,6 +13,7 @@ mod byte_range;
 mod conditions;
 mod directory;
 mod door;
+mod gathering;
 mod guard;
 mod listing;
 mod metrics;
@@ -25,5 +26,5 @@ mod upload;
 
 pub use backend::{Backend, BackendError, KnownUrl};
 pub use door::Gateway;
-pub use s3::{AccessKey, BucketDoor, BucketsError, Catalogue, Keys, KeysError, Rights, Usage, reachable};
+pub use s3::{AccessKey, BucketDoor, BucketsError, Catalogue, Keys, KeysError, Rights, Snapshot, Usage, reachable};
 pub use trouble::Trouble;

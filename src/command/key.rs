@@ -10,14 +10,11 @@ use crate::{
     home, output,
 };
 
-/// The file of access keys in a home.
-pub(crate) const KEYS: &str = "keys.json";
-
 pub(crate) fn run(arguments: &Arguments, key: &Key) -> Result<(), Failure> {
     let keys = || -> Result<Keys, Failure> {
         let path = home::locate(arguments)?;
         home::make_private(&path)?;
-        Ok(Keys::new(path.join(KEYS)))
+        Ok(Keys::new(path.join(home::KEYS)))
     };
     match key {
         Key::New { file } => output::line(hex::encode(KeyFile::create(file)?.key.public())),

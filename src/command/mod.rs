@@ -1,10 +1,11 @@
 //! The commands.
 
+mod bucket;
 mod dht;
 mod gc;
 mod get;
 mod info;
-pub(crate) mod key;
+mod key;
 mod ls;
 mod peers;
 mod pin;
@@ -86,6 +87,7 @@ pub(crate) fn at_home(home: &Home, command: &Command) -> Result<(), Failure> {
         Command::Pool(pool) => pool::run(home, pool),
         Command::Peers(peers) => peers::run(home, peers),
         Command::Replicate(replicate) => replicate::run(home, replicate),
+        Command::Bucket(bucket) => bucket::run(home, bucket),
         Command::Put(_)
         | Command::Get(_)
         | Command::Serve(_)

@@ -60,9 +60,9 @@ fn to_json(home: &Home, engine: &Peers, services: &[(&'static str, Health)]) -> 
         "live": engine.live().len(),
         "services": shown.collect::<serde_json::Map<_, _>>(),
         "peers": known,
-        "buckets": home.buckets.get().map(|door| {
+        "buckets": home.bucket_usages().map(|usages| {
             let usage = |(name, usage): (String, gateway::Usage)| (name, json!({"objects": usage.objects, "bytes": usage.bytes}));
-            door.usages().into_iter().map(usage).collect::<serde_json::Map<_, _>>()
+            usages.into_iter().map(usage).collect::<serde_json::Map<_, _>>()
         }),
         "blocks": store.records,
         "bytes": store.bytes,

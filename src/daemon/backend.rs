@@ -1,6 +1,9 @@
 //! What stands behind the doors: this home.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use cas::BlockStore;
 use gateway::{Backend, BackendError, KnownUrl};
@@ -8,27 +11,40 @@ use offs::{OffUrl, PutOptions};
 use serde_json::Value;
 
 use crate::{
-    command::status,
     failure::Failure,
     home::Home,
-    peers::{Peers, pooled_store::PooledStore},
     report,
-    url_database::Operation,
+    url_database::{Operation, UrlDatabase},
 };
 
-/// A home and its peers, for the doors.
+/// A home, for the doors.
 pub(crate) struct HomeBackend {
-    home: Arc<Home>,
-    store: Arc<PooledStore>,
+    path: PathBuf,
+    urls: Arc<Mutex<UrlDatabase>>,
+    store: Arc<dyn BlockStore>,
     options: PutOptions,
+    status: Box<dyn Fn() -> Value + Send + Sync>,
 }
 
 impl HomeBackend {
-    pub(crate) fn new(home: Arc<Home>, peers: &Arc<Peers>) -> Result<Self, Failure> {
+    /// Over a store that knows where to ask for what is missing; `status` says how everything is.
+    pub(crate) fn new(
+        home: &Home,
+        store: Arc<dyn BlockStore>,
+        status: impl Fn() -> Value + Send + Sync + 'static,
+    ) -> Result<Self, Failure> {
         let parameters = home.config.put.parameters(home.path())?;
         parameters.check()?;
         let options = PutOptions { parameters, ..PutOptions::default() };
-        Ok(Self { store: Arc::new(PooledStore::new(peers)), home, options })
+        Ok(Self { path: home.path().to_owned(), urls: home.url_database(), store, options, status: Box::new(status) })
+    }
+
+    fn urls(&self) -> MutexGuard<'_, UrlDatabase> {
+        self.urls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn record(&self, operation: Operation, url: &OffUrl) -> Result<(), BackendError> {
+        self.urls().append(operation, std::slice::from_ref(url)).map_err(|failure| failed(&failure))
     }
 }
 
@@ -38,7 +54,7 @@ fn failed(failure: &Failure) -> BackendError {
 
 impl Backend for HomeBackend {
     fn store(&self) -> Arc<dyn BlockStore> {
-        Arc::<PooledStore>::clone(&self.store)
+        Arc::clone(&self.store)
     }
 
     fn put_options(&self) -> PutOptions {
@@ -46,29 +62,28 @@ impl Backend for HomeBackend {
     }
 
     fn scratch(&self) -> &Path {
-        self.home.path()
+        &self.path
     }
 
     fn keep(&self, url: &OffUrl) -> Result<(), BackendError> {
         self.store.sync().map_err(|error| failed(&error.into()))?;
-        self.home.record(Operation::Put, url).map_err(|failure| failed(&failure))
+        self.record(Operation::Put, url)
     }
 
     fn unpin(&self, url: &OffUrl) -> Result<(), BackendError> {
-        let listed = self.home.urls().list();
+        let listed = Self::urls(self).list();
         if !listed.iter().any(|listed| listed.url.reference == url.reference) {
             return Err(failed(&Failure::NotListed { url: url.to_string() }));
         }
-        self.home.record(Operation::Unpin, url).map_err(|failure| failed(&failure))
+        self.record(Operation::Unpin, url)
     }
 
     fn urls(&self) -> Vec<KnownUrl> {
-        let listed = self.home.urls().list();
+        let listed = Self::urls(self).list();
         listed.into_iter().map(|one| KnownUrl { url: one.url, time: one.time, pinned: one.pinned }).collect()
     }
 
     fn status(&self) -> Value {
-        // The peers of a daemon are there already.
-        status::value(&self.home).unwrap_or_default()
+        (self.status)()
     }
 }

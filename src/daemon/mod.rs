@@ -1,6 +1,6 @@
 //! The daemon: what runs as long as it runs.
 
-mod backend;
+pub(crate) mod backend;
 pub(crate) mod certificate;
 pub(crate) mod stop;
 pub(crate) mod supervisor;
@@ -13,9 +13,9 @@ use std::{
     time::Duration,
 };
 
-use cas::{BlockStore, PackStore, Score};
+use cas::{BlockStore, Score};
 use clap::Parser as _;
-use gateway::{BucketDoor, Gateway, Keys};
+use gateway::Gateway;
 use serde_json::Value;
 use tokio::{
     net::{TcpListener, UnixListener},
@@ -147,10 +147,15 @@ pub(crate) async fn run(home: Arc<Home>, listener: TcpListener, doors: Doors, st
     service!("compare", peers::compare::run);
     children.extend(peers::discover::services(&home, &peers));
     if let Some(s3) = doors.s3 {
-        children.extend(s3_services(&home, &peers, s3)?);
+        children.extend(s3_services(&home, s3)?);
     }
     if let Some(http) = doors.http {
-        let backend = Arc::new(HomeBackend::new(Arc::clone(&home), &peers)?);
+        let status = {
+            let home = Arc::downgrade(&home);
+            // The peers of a daemon are there already.
+            move || home.upgrade().and_then(|home| command::status::value(&home).ok()).unwrap_or_default()
+        };
+        let backend = Arc::new(HomeBackend::new(&home, home.reading_store()?, status)?);
         let gateway = Gateway::new(backend, home.config.http.names.clone());
         let http = Arc::new(http);
         children.push(Service::new("http", move |mut stop| {
@@ -170,14 +175,8 @@ pub(crate) async fn run(home: Arc<Home>, listener: TcpListener, doors: Doors, st
 }
 
 /// The door for S3 clients, and the care for what they store.
-fn s3_services(home: &Arc<Home>, peers: &Arc<Peers>, s3: S3) -> Result<[Service; 2], Failure> {
-    let backend = Arc::new(HomeBackend::new(Arc::clone(home), peers)?);
-    let keys = Arc::new(Keys::new(home.path().join(command::key::KEYS)));
-    // Keys that cannot be read are told now, not to each client.
-    keys.list()?;
-    let catalogue = Arc::<PackStore>::clone(&home.store);
-    let buckets = BucketDoor::new(backend, catalogue, keys, &home.config.s3.domains)?;
-    let buckets = home.buckets.get_or_init(|| buckets).clone();
+fn s3_services(home: &Home, s3: S3) -> Result<[Service; 2], Failure> {
+    let buckets = home.buckets()?;
     let S3 { listener, tls } = s3;
     let door = Service::new("s3", {
         let buckets = buckets.clone();

@@ -4,6 +4,7 @@ use std::{convert::Infallible, future::Future, sync::Arc, time::Duration};
 
 use hyper::{Request, body::Incoming, service::service_fn};
 use s3s::{
+    S3ErrorCode,
     config::{S3Config, StaticConfigProvider},
     host::MultiDomain,
     service::S3ServiceBuilder,
@@ -26,6 +27,7 @@ use crate::{
         read_object::ReadObject,
         service::Service,
         shelf::Shelf,
+        snapshot::Snapshot,
     },
 };
 
@@ -38,12 +40,21 @@ const LIFE: Duration = Duration::from_mins(15);
 
 /// Why the buckets cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct BucketsError(String);
+pub enum BucketsError {
+    /// There is no bucket of that name.
+    #[error("there is no such bucket")]
+    NoBucket,
+    /// Something that clients see, too; in words for people.
+    #[error("{0}")]
+    Failed(String),
+}
 
 impl From<Fault> for BucketsError {
     fn from(fault: Fault) -> Self {
-        Self(fault.to_string())
+        match fault {
+            Fault::Code { code: S3ErrorCode::NoSuchBucket, .. } => Self::NoBucket,
+            other => Self::Failed(other.to_string()),
+        }
     }
 }
 
@@ -80,7 +91,7 @@ impl BucketDoor {
         builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(config))));
         if !domains.is_empty() {
             let host = MultiDomain::new(domains.iter().map(String::as_str));
-            builder.set_host(host.map_err(|error| BucketsError(error.to_string()))?);
+            builder.set_host(host.map_err(|error| BucketsError::Failed(error.to_string()))?);
         }
         let front = Arc::new(Front::new(builder.build(), access));
         Ok(Self { shelf, front })
@@ -89,6 +100,28 @@ impl BucketDoor {
     /// All buckets with what they hold.
     pub fn usages(&self) -> Vec<(String, Usage)> {
         self.shelf.usages()
+    }
+
+    /// A directory with all objects of a bucket, and its URL, which opens from now on. May wait for the disk.
+    ///
+    /// # Errors
+    /// When there is no such bucket, or the store fails.
+    pub fn snapshot(&self, bucket: &str) -> Result<Snapshot, BucketsError> {
+        Ok(self.shelf.snapshot(bucket)?)
+    }
+
+    /// Limits of a bucket, in bytes and objects, old versions included; `None` for no limit.
+    pub fn limits(&self, bucket: &str) -> Result<(Option<u64>, Option<u64>), BucketsError> {
+        let settings = self.shelf.bucket(bucket)?.settings();
+        Ok((settings.most_bytes, settings.most_objects))
+    }
+
+    /// Sets the limits of a bucket. What is there already stays.
+    pub fn limit(&self, bucket: &str, bytes: Option<u64>, objects: Option<u64>) -> Result<(), BucketsError> {
+        Ok(self.shelf.configure(bucket, |settings| {
+            settings.most_bytes = bytes;
+            settings.most_objects = objects;
+        })?)
     }
 
     /// Serves until `stop` is ready; then lets what is under way end, for a bounded time.

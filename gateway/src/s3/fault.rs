@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use s3s::{S3Error, S3ErrorCode};
 
+use crate::trouble::Trouble;
+
 /// Why a request of an S3 client is not done.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Fault {
@@ -19,6 +21,9 @@ pub(crate) enum Fault {
     /// A file could not be stored or read.
     #[error(transparent)]
     File(#[from] offs::Error),
+    /// A bucket cannot be made a directory.
+    #[error("{0}")]
+    Snapshot(Arc<Trouble>),
     /// An entry of the catalogue is not what was written.
     #[error("an entry of the bucket index cannot be read: {0}")]
     Entry(#[from] serde_json::Error),
@@ -54,7 +59,13 @@ impl From<Fault> for S3Error {
                 Self::with_message(S3ErrorCode::Custom("InsufficientStorage".into()), fault.to_string())
                     .with_status(507)
             }
-            Fault::Store(_) | Fault::Commit(_) | Fault::File(_) | Fault::Entry(_) | Fault::Lost(_) | Fault::Worker => {
+            Fault::Store(_)
+            | Fault::Commit(_)
+            | Fault::File(_)
+            | Fault::Entry(_)
+            | Fault::Lost(_)
+            | Fault::Snapshot(_)
+            | Fault::Worker => {
                 tracing::warn!(error = %fault, "a request of an S3 client failed");
                 Self::with_message(S3ErrorCode::InternalError, fault.to_string())
             }

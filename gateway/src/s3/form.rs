@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn other_forms_stay() {
-        assert_eq!(super::named(FORM.replace("up/${filename}", "up/k").as_bytes()), None);
-        assert_eq!(super::named(b"--e--\r\n"), None);
+        assert_eq!(named(FORM.replace("up/${filename}", "up/k").as_bytes()), None);
+        assert_eq!(named(b"--e--\r\n"), None);
     }
 }

@@ -30,6 +30,7 @@ mod settings;
 mod shelf;
 #[cfg(test)]
 mod shelf_tests;
+mod snapshot;
 mod uploads;
 
 pub use catalogue::Catalogue;
@@ -37,3 +38,4 @@ pub use door::{BucketDoor, BucketsError};
 pub use keys::{AccessKey, Keys, KeysError, Rights};
 pub use object::Usage;
 pub use shelf::reachable;
+pub use snapshot::Snapshot;

@@ -1,0 +1,112 @@
+//! A bucket as one directory, with a URL.
+
+use std::sync::Arc;
+
+use offs::{ContentType, OffUrl};
+
+use crate::{
+    gathering::{Gathering, PACKED_BELOW, components},
+    s3::{
+        contents::parse,
+        fault::Result,
+        list::{Asked, Entry},
+        object::{Place, Version},
+        shelf::Shelf,
+    },
+    trouble::Trouble,
+    upload,
+};
+
+/// A bucket as it was at one time, given out.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// Opens a directory with the objects as files.
+    pub url: OffUrl,
+    /// Objects whose names cannot be paths, or are those of folders with files in them; they are not in it.
+    pub left_out: Vec<String>,
+}
+
+/// Names that are looked at at once.
+const STEP: usize = 1000;
+
+impl Shelf {
+    /// Stores a directory with all current objects of a bucket. Those with a file of their own are not stored again.
+    pub(crate) fn snapshot(&self, bucket: &str) -> Result<Snapshot> {
+        self.bucket(bucket)?;
+        let store = self.backend.store();
+        let _hold = store.hold();
+        let options = self.backend.put_options();
+        let mut gathering = Gathering::new(store.as_ref(), &options, self.backend.scratch())?;
+        let mut left_out = Vec::new();
+        let mut asked = Asked { most: STEP, ..Asked::default() };
+        loop {
+            let page = self.list(bucket, &asked)?;
+            for entry in &page.entries {
+                let Entry::One(name, version) = entry else { continue };
+                if !self.add(&mut gathering, bucket, name, version)? {
+                    left_out.push(name.clone());
+                }
+                asked.after = Some(name.clone());
+            }
+            if !page.more {
+                break;
+            }
+        }
+        let stored = gathering.finish()?;
+        let url = upload::give_out(self.backend.as_ref(), stored, Some(bucket.to_owned()), ContentType::directory())?;
+        Ok(Snapshot { url, left_out })
+    }
+
+    /// Adds an object; `false` if it cannot be a file in a directory.
+    fn add(&self, gathering: &mut Gathering<'_>, bucket: &str, name: &str, version: &Version) -> Result<bool> {
+        let plain = name.strip_suffix('/').unwrap_or(name);
+        // A name with an empty part, or with dots, would become another one.
+        let parts = match components(plain.as_bytes()) {
+            Ok(parts) if parts.join(&b'/') == plain.as_bytes() => parts,
+            _ => return Ok(false),
+        };
+        let mtime = i64::try_from(version.modified / 1000).unwrap_or(i64::MAX);
+        if gathering.parents(&parts).is_err() {
+            return Ok(false);
+        }
+        let node = if name.ends_with('/') {
+            // What clients make for an empty folder.
+            if version.length > 0 {
+                return Ok(false);
+            }
+            offs::Node::Directory
+        } else {
+            match &version.pieces[..] {
+                [piece] if matches!(piece.place, Place::File(_)) => {
+                    let Place::File(text) = &piece.place else { return Ok(false) };
+                    Gathering::known(parse(text)?, version.length)
+                }
+                _ => {
+                    let version = self.version(bucket, name, Some(&version.id()))?;
+                    let mut reading = self.reader(&version, 0..version.length);
+                    if version.length < PACKED_BELOW {
+                        gathering.pack(&mut reading, version.length)?
+                    } else {
+                        gathering.file(&mut reading, version.length)?
+                    }
+                }
+            }
+        };
+        match gathering.insert(parts, 0o644, mtime, node) {
+            Err(Trouble::Request(_)) => Ok(false),
+            done => {
+                done?;
+                Ok(true)
+            }
+        }
+    }
+}
+
+impl From<Trouble> for crate::s3::fault::Fault {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::File(error) => Self::File(error),
+            other => Self::Snapshot(Arc::new(other)),
+        }
+    }
+}
