@@ -25,7 +25,7 @@ use crate::{
     s3::{
         entry,
         fault::{Fault, Result},
-        object::{Piece, Place, Version},
+        object::{Pack, Piece, Place, Version},
         shelf::Shelf,
     },
 };
@@ -139,7 +139,11 @@ impl Shelf {
         if let Some(block) = self.blocks.get((pack, number)) {
             return Ok(block);
         }
-        let known = self.committer.pack(pack).ok_or(Fault::Lost("a packed file"))?;
+        // What moves into it can be read a little before it is counted.
+        let known = match self.committer.pack(pack) {
+            Some(known) => known,
+            None => self.read::<Pack>(&entry::pack(pack))?.ok_or(Fault::Lost("a packed file"))?,
+        };
         let store = self.backend.store();
         let file = FileReader::open_kind(store.as_ref(), &parse(&known.reference)?, Kind::File)?;
         let start = number * BLOCK as u64;

@@ -1,5 +1,7 @@
 //! The operations of S3, one by one.
 
+use std::ops::Range;
+
 use s3s::{S3, S3Error, S3ErrorCode, S3Request, S3Response, dto};
 
 use crate::s3::{
@@ -9,6 +11,8 @@ use crate::s3::{
     list::{Asked, Entry, most, together},
     object::{Part, SumKind, Upload, Version, Versioning},
     policy::Policy,
+    read_object::TRIES,
+    receive::SMALL,
     service::{
         Answer, Encoding, MOST_METADATA, OWNER, Service, about, answer, bad, check_acl, class_of, etag, expected,
         full_control, kind_name, kind_of, length, not_set, owner, read_token, refuse_sse, said_sums, sum_of, sum_type,
@@ -390,7 +394,6 @@ impl S3 for Service {
         let S3Request { input, headers, extensions, .. } = request;
         check_acl(input.acl.as_ref().map(dto::ObjectCannedACL::as_str))?;
         let settings = self.settings(&input.bucket)?;
-        let (from, source) = self.source(&input.copy_source, &headers, &extensions).await?;
         let directive = |word: Option<&str>| match word {
             None | Some("COPY") => Ok(false),
             Some("REPLACE") => Ok(true),
@@ -417,12 +420,24 @@ impl S3 for Service {
         let wish = wishes(&headers);
         let (bucket, key) = (input.bucket.clone(), input.key.clone());
         let said = about!(input, headers);
-        let mut about = if replace { said.clone() } else { source.about.clone() };
-        about.tags = if replace_tags { said.tags.clone() } else { source.about.tags.clone() };
-        about.storage_class = said.storage_class.or(about.storage_class);
-        about.redirect = said.redirect;
-        let copied =
-            self.do_blocking(move |shelf| copy(shelf, (&from, &source), (&bucket, &key), about, kind, &wish)).await?;
+        let mut tries = 0;
+        let copied = loop {
+            let source = self.source(&input.copy_source, &headers, &extensions).await?;
+            let mut about = if replace { said.clone() } else { source.about.clone() };
+            about.tags = if replace_tags { said.tags.clone() } else { source.about.tags.clone() };
+            about.storage_class = said.storage_class.clone().or(about.storage_class);
+            about.redirect.clone_from(&said.redirect);
+            let (bucket, key, wish) = (bucket.clone(), key.clone(), wish.clone());
+            tries += 1;
+            let made = self.do_blocking(move |shelf| match copy(shelf, &source, (&bucket, &key), about, kind, &wish) {
+                // It was overwritten or packed meanwhile.
+                Err(Fault::Lost(_)) if tries < TRIES => Ok(None),
+                made => made.map(Some),
+            });
+            if let Some(copied) = made.await? {
+                break copied;
+            }
+        };
         let mut result = dto::CopyObjectResult {
             e_tag: Some(etag(&copied)),
             last_modified: Some(timestamp(copied.modified)),
@@ -824,37 +839,34 @@ impl S3 for Service {
         Shelf::check_part_number(input.part_number)?;
         let (bucket, key, id) = (input.bucket.clone(), input.key.clone(), input.upload_id.clone());
         let upload = self.do_blocking(move |shelf| shelf.upload(&bucket, &key, &id)).await?;
-        let (_, source) = self.source(&input.copy_source, &headers, &extensions).await?;
-        let range = match &input.copy_source_range {
-            None => 0..source.length,
-            Some(text) => {
-                let wrong = || {
-                    bad(
-                        S3ErrorCode::InvalidArgument,
-                        "The x-amz-copy-source-range value must be of the form bytes=first-last",
-                    )
-                };
-                let Ok(dto::Range::Int { first, last: Some(last) }) = dto::Range::parse(text) else {
-                    return Err(wrong());
-                };
-                if last >= source.length {
-                    return Err(bad(S3ErrorCode::InvalidRange, "Range specified is not valid for source object"));
-                }
-                first..last + 1
-            }
-        };
-        let (bucket, key, id, number) = (input.bucket, input.key, input.upload_id, input.part_number);
         let kinds: Vec<_> = upload.sum.into_iter().collect();
-        let (etag, sum) = self
-            .do_blocking(move |shelf| {
-                let expected = Expected { kinds, ..Expected::default() };
-                let mut reading = shelf.reader(&source, range);
-                let (content, digests) = shelf.store(&mut reading, &expected)?;
+        let mut tries = 0;
+        let (etag, sum) = loop {
+            let source = self.source(&input.copy_source, &headers, &extensions).await?;
+            let range = source_range(input.copy_source_range.as_deref(), source.length)?;
+            let expected = Expected { kinds: kinds.clone(), ..Expected::default() };
+            let (bucket, key, id) = (input.bucket.clone(), input.key.clone(), input.upload_id.clone());
+            let number = input.part_number;
+            tries += 1;
+            let made = self.do_blocking(move |shelf| {
+                let stored = if source.length <= SMALL as u64 {
+                    match shelf.bytes(&source, &range) {
+                        // It was overwritten or packed meanwhile.
+                        Err(Fault::Lost(_)) if tries < TRIES => return Ok(None),
+                        bytes => shelf.store(&mut &bytes?[..], &expected)?,
+                    }
+                } else {
+                    shelf.store(&mut shelf.reader(&source, range), &expected)?
+                };
+                let (content, digests) = stored;
                 let (etag, sum) = (hex::encode(digests.md5), sum_of(&digests));
                 shelf.put_part((&bucket, &key, &id), number, content, etag.clone(), sum.clone())?;
-                Ok((etag, sum))
-            })
-            .await?;
+                Ok(Some((etag, sum)))
+            });
+            if let Some(made) = made.await? {
+                break made;
+            }
+        };
         let mut result = dto::CopyPartResult {
             e_tag: Some(dto::ETag::Strong(etag)),
             last_modified: Some(timestamp(crate::s3::shelf::now())),
@@ -1029,16 +1041,28 @@ fn object_part(part: &crate::s3::object::PartOf, kind: Option<SumKind>) -> dto::
     told
 }
 
+/// The part of a source that is copied.
+fn source_range(asked: Option<&str>, length: u64) -> Result<Range<u64>, S3Error> {
+    let Some(text) = asked else { return Ok(0..length) };
+    let Ok(dto::Range::Int { first, last: Some(last) }) = dto::Range::parse(text) else {
+        let message = "The x-amz-copy-source-range value must be of the form bytes=first-last";
+        return Err(bad(S3ErrorCode::InvalidArgument, message));
+    };
+    if last >= length {
+        return Err(bad(S3ErrorCode::InvalidRange, "Range specified is not valid for source object"));
+    }
+    Ok(first..last + 1)
+}
+
 /// Makes a copy. Files are shared; what is in the catalogue or packed is copied.
 fn copy(
     shelf: &Shelf,
-    (from, source): (&str, &Version),
+    source: &Version,
     (bucket, name): (&str, &str),
     about: crate::s3::object::About,
     kind: Option<SumKind>,
     wish: &Wish,
 ) -> Result<Version, Fault> {
-    let _ = from;
     let shared = source.pieces.iter().all(|piece| matches!(piece.place, crate::s3::object::Place::File(_)));
     let content = if shared && !source.pieces.is_empty() {
         Content::of_pieces(source.pieces.clone(), None)

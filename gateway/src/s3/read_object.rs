@@ -33,7 +33,7 @@ use crate::{
 const OTHER: [&str; 8] = ["acl", "tagging", "attributes", "uploadId", "torrent", "retention", "legal-hold", "select"];
 
 /// So often an object is looked up again when it was overwritten or packed while it was read.
-const TRIES: usize = 4;
+pub(crate) const TRIES: usize = 4;
 
 /// The route of GET and HEAD of objects.
 pub(crate) struct ReadObject {

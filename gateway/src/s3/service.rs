@@ -367,14 +367,13 @@ impl Service {
         source: &dto::CopySource,
         headers: &HeaderMap,
         extensions: &hyper::http::Extensions,
-    ) -> S3Result<(String, Version)> {
+    ) -> S3Result<Version> {
         let dto::CopySource::Bucket { bucket, key, version_id } = source else {
             return Err(bad(S3ErrorCode::InvalidArgument, "only buckets can be copied from"));
         };
         let who = extensions.get::<Who>().and_then(|who| who.0.as_ref());
         self.access.check(who, "GetObject", Some(bucket), Some(key))?;
         let (bucket, key, id) = (bucket.to_string(), key.to_string(), version_id.as_ref().map(ToString::to_string));
-        let owner = bucket.clone();
         let version = self.do_blocking(move |shelf| shelf.version(&bucket, &key, id.as_deref())).await?;
         if version.deleted {
             return Err(bad(
@@ -393,7 +392,7 @@ impl Service {
             modified: Some(version.modified / 1000),
         };
         match validators.weigh(&conditions) {
-            crate::conditions::Verdict::Go => Ok((owner, version)),
+            crate::conditions::Verdict::Go => Ok(version),
             _ => Err(crate::s3::shelf::unmet().into()),
         }
     }

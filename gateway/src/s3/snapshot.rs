@@ -2,15 +2,18 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use offs::{ContentType, OffUrl};
 
 use crate::{
-    gathering::{Gathering, PACKED_BELOW, components},
+    gathering::{Gathering, components},
     s3::{
         contents::parse,
-        fault::Result,
+        fault::{Fault, Result},
         list::{Asked, Entry},
         object::{Place, Version},
+        read_object::TRIES,
+        receive::SMALL,
         shelf::Shelf,
     },
     trouble::Trouble,
@@ -57,6 +60,17 @@ impl Shelf {
         Ok(Snapshot { url, left_out })
     }
 
+    /// The bytes of a small object, which may be packed or overwritten while it is read.
+    fn small_bytes(&self, bucket: &str, name: &str, mut version: Version) -> Result<Bytes> {
+        for _ in 1..TRIES {
+            match self.bytes(&version, &(0..version.length)) {
+                Err(Fault::Lost(_)) => version = self.version(bucket, name, Some(&version.id()))?,
+                bytes => return bytes,
+            }
+        }
+        self.bytes(&version, &(0..version.length))
+    }
+
     /// Adds an object; `false` if it cannot be a file in a directory.
     fn add(&self, gathering: &mut Gathering<'_>, bucket: &str, name: &str, version: &Version) -> Result<bool> {
         let plain = name.strip_suffix('/').unwrap_or(name);
@@ -81,15 +95,11 @@ impl Shelf {
                     let Place::File(text) = &piece.place else { return Ok(false) };
                     Gathering::known(parse(text)?, version.length)
                 }
-                _ => {
-                    let version = self.version(bucket, name, Some(&version.id()))?;
-                    let mut reading = self.reader(&version, 0..version.length);
-                    if version.length < PACKED_BELOW {
-                        gathering.pack(&mut reading, version.length)?
-                    } else {
-                        gathering.file(&mut reading, version.length)?
-                    }
+                _ if version.length <= SMALL as u64 => {
+                    let bytes = self.small_bytes(bucket, name, version.clone())?;
+                    gathering.pack(&mut &bytes[..], bytes.len() as u64)?
                 }
+                _ => gathering.file(&mut self.reader(version, 0..version.length), version.length)?,
             }
         };
         match gathering.insert(parts, 0o644, mtime, node) {
@@ -102,7 +112,7 @@ impl Shelf {
     }
 }
 
-impl From<Trouble> for crate::s3::fault::Fault {
+impl From<Trouble> for Fault {
     fn from(trouble: Trouble) -> Self {
         match trouble {
             Trouble::File(error) => Self::File(error),
