@@ -70,6 +70,17 @@ impl Plan {
         self.limits = Some((bucket.to_owned(), Arc::clone(settings)));
     }
 
+    /// What another plan says is done, too. Neither has limits or makes a file.
+    pub(crate) fn join(&mut self, other: Self) {
+        self.changes.extend(other.changes);
+        for (bucket, (objects, bytes)) in other.usage {
+            self.holds(&bucket, objects, bytes);
+        }
+        for (pack, bytes) in other.live {
+            self.lives(pack, bytes);
+        }
+    }
+
     pub(crate) fn drops(&mut self, bucket: &str) {
         self.gone = Some(bucket.to_owned());
     }

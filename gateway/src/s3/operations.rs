@@ -19,7 +19,7 @@ use crate::s3::{
         tell_sum, timestamp, token_of, version_id, wishes, without_chunks,
     },
     settings,
-    shelf::{Content, Deleted, New, Shelf, Wish},
+    shelf::{Content, Deleted, Doomed, New, Shelf, Wish},
     uploads::{Named, Whole},
 };
 
@@ -480,33 +480,42 @@ impl S3 for Service {
         }
         let quiet = input.delete.quiet.unwrap_or(false);
         let (access, bucket, objects) = (self.access.clone(), input.bucket, input.delete.objects);
-        let (deleted, errors) = self
+        let (mut deleted, mut errors, mut doomed) = (Vec::new(), Vec::new(), Vec::new());
+        let mut fail = |error: S3Error, key: String, version_id: Option<String>| {
+            errors.push(dto::Error {
+                code: Some(error.code().as_str().to_owned()),
+                message: error.message().map(str::to_owned),
+                key: Some(key),
+                version_id,
+            });
+        };
+        for object in objects {
+            match access.check(who.as_ref(), "DeleteObject", Some(&bucket), Some(&object.key)) {
+                Err(error) => fail(error, object.key, object.version_id),
+                Ok(()) => doomed.push(Doomed {
+                    name: object.key,
+                    version: object.version_id,
+                    wish: Wish { is: object.e_tag.map(|tag| vec![tag.into_value()]), is_not: None },
+                }),
+            }
+        }
+        let (done, doomed) = self
             .do_blocking(move |shelf| {
-                let (mut deleted, mut errors) = (Vec::new(), Vec::new());
-                for object in objects {
-                    let wish = Wish { is: object.e_tag.map(|tag| vec![tag.into_value()]), is_not: None };
-                    let id = object.version_id;
-                    let done = access
-                        .check(who.as_ref(), "DeleteObject", Some(&bucket), Some(&object.key))
-                        .and_then(|()| Ok(shelf.delete(&bucket, &object.key, id.as_deref(), &wish)?));
-                    match done {
-                        Ok(done) => deleted.push(dto::DeletedObject {
-                            key: Some(object.key),
-                            delete_marker: done.mark.then_some(true),
-                            delete_marker_version_id: done.version.filter(|_| done.mark),
-                            version_id: id,
-                        }),
-                        Err(error) => errors.push(dto::Error {
-                            code: Some(error.code().as_str().to_owned()),
-                            message: error.message().map(str::to_owned),
-                            key: Some(object.key),
-                            version_id: id,
-                        }),
-                    }
-                }
-                Ok((deleted, errors))
+                let done = shelf.delete_all(&bucket, &doomed)?;
+                Ok((done, doomed))
             })
             .await?;
+        for (Doomed { name, version, .. }, done) in doomed.into_iter().zip(done) {
+            match done {
+                Ok(done) => deleted.push(dto::DeletedObject {
+                    key: Some(name),
+                    delete_marker: done.mark.then_some(true),
+                    delete_marker_version_id: done.version.filter(|_| done.mark),
+                    version_id: version,
+                }),
+                Err(error) => fail(error.into(), name, version),
+            }
+        }
         answer(dto::DeleteObjectsOutput {
             deleted: (!quiet).then_some(deleted),
             errors: (!errors.is_empty()).then_some(errors),

@@ -146,10 +146,7 @@ impl Shelf {
         let options: PutOptions = self.backend.put_options();
         let stored = offs::put(store.as_ref(), &mut &joined[..], &options, Box::new(SystemDice::new()), &|_| {})?;
         let number = self.committer.next();
-        let mut numbers: Vec<_> = moving.iter().map(|one| Self::lock_of(&one.bucket, &one.name)).collect();
-        numbers.sort_unstable();
-        numbers.dedup();
-        let _locks: Vec<_> = numbers.into_iter().map(|number| self.lock_number(number)).collect();
+        let _locks = self.lock_all(moving.iter().map(|one| Self::lock_of(&one.bucket, &one.name)));
         let mut plan = Plan::default();
         let (mut at, mut live) = (0, 0);
         let mut left: BTreeMap<u64, i64> = BTreeMap::new();

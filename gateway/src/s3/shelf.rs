@@ -1,7 +1,7 @@
 //! Buckets and their objects, over a store and a catalogue (docs/s3.md). Everything here may wait for the disk.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     hash::{DefaultHasher, Hash as _, Hasher as _},
     ops::ControlFlow,
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard},
@@ -138,6 +138,13 @@ const fn no_version() -> Fault {
     fault(S3ErrorCode::NoSuchVersion, "there is no such version")
 }
 
+/// An object that is to be deleted, with others.
+pub(crate) struct Doomed {
+    pub(crate) name: String,
+    pub(crate) version: Option<String>,
+    pub(crate) wish: Wish,
+}
+
 /// What a deletion did.
 pub(crate) struct Deleted {
     /// Whether a mark was made, or one was deleted.
@@ -208,7 +215,13 @@ impl Shelf {
         usize::try_from(hasher.finish() % LOCKS as u64).unwrap_or(0)
     }
 
-    pub(crate) fn lock_number(&self, number: usize) -> MutexGuard<'_, ()> {
+    /// Several locks, in the order of their numbers.
+    pub(crate) fn lock_all(&self, numbers: impl Iterator<Item = usize>) -> Vec<MutexGuard<'_, ()>> {
+        let numbers: BTreeSet<_> = numbers.collect();
+        numbers.into_iter().map(|number| self.lock_number(number)).collect()
+    }
+
+    fn lock_number(&self, number: usize) -> MutexGuard<'_, ()> {
         self.objects[number].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -455,18 +468,60 @@ impl Shelf {
         let held = self.bucket(bucket)?;
         let _gate = held.enter()?;
         let _one = self.lock(bucket, name);
+        let mut plan = Plan::default();
+        let deleted = self.plan_delete(&mut plan, bucket, (name, id), wish, held.settings().versioning)?;
+        self.commit(plan)?;
+        Ok(deleted)
+    }
+
+    /// Deletes many objects with one write; each may fail by itself.
+    pub(crate) fn delete_all(&self, bucket: &str, doomed: &[Doomed]) -> Result<Vec<Result<Deleted>>> {
+        let held = self.bucket(bucket)?;
+        let _gate = held.enter()?;
+        let _locks = self.lock_all(doomed.iter().map(|one| Self::lock_of(bucket, &one.name)));
+        let versioning = held.settings().versioning;
+        let (mut plan, mut planned) = (Plan::default(), BTreeSet::new());
+        let mut deleted = Vec::new();
+        for one in doomed {
+            if !planned.insert(&one.name) {
+                // What becomes of it the second time depends on what became of it the first time.
+                self.commit(std::mem::take(&mut plan))?;
+                planned = BTreeSet::from([&one.name]);
+            }
+            let mut part = Plan::default();
+            let id = one.version.as_deref();
+            let done = self.plan_delete(&mut part, bucket, (&one.name, id), &one.wish, versioning);
+            if done.is_ok() {
+                plan.join(part);
+            }
+            deleted.push(done);
+        }
+        self.commit(plan)?;
+        Ok(deleted)
+    }
+
+    fn commit(&self, plan: Plan) -> Result<()> {
+        if plan.changes.is_empty() { Ok(()) } else { self.committer.commit(plan) }
+    }
+
+    fn plan_delete(
+        &self,
+        plan: &mut Plan,
+        bucket: &str,
+        (name, id): (&str, Option<&str>),
+        wish: &Wish,
+        versioning: Versioning,
+    ) -> Result<Deleted> {
         let current = self.current(bucket, name)?;
         wish.check(current.as_ref().filter(|version| !version.deleted))?;
         if let Some(id) = id {
-            return self.delete_version(bucket, name, id, current);
+            return self.plan_delete_version(plan, bucket, name, id, current);
         }
-        let versioning = held.settings().versioning;
-        let mut plan = Plan::default();
         if versioning == Versioning::Off {
-            let Some(current) = current else { return Ok(Deleted { mark: false, version: None }) };
-            plan.delete(entry::object(bucket, name.as_bytes()));
-            Self::plan_release(&mut plan, bucket, &current);
-            self.committer.commit(plan)?;
+            if let Some(current) = current {
+                plan.delete(entry::object(bucket, name.as_bytes()));
+                Self::plan_release(plan, bucket, &current);
+            }
             return Ok(Deleted { mark: false, version: None });
         }
         let mark = Version {
@@ -482,17 +537,22 @@ impl Shelf {
             sum: None,
             about: About::default(),
         };
-        self.plan_new(&mut plan, bucket, name, current, &mark, versioning)?;
-        self.committer.commit(plan)?;
+        self.plan_new(plan, bucket, name, current, &mark, versioning)?;
         Ok(Deleted { mark: true, version: Some(mark.id()) })
     }
 
-    fn delete_version(&self, bucket: &str, name: &str, id: &str, current: Option<Version>) -> Result<Deleted> {
-        let mut plan = Plan::default();
+    fn plan_delete_version(
+        &self,
+        plan: &mut Plan,
+        bucket: &str,
+        name: &str,
+        id: &str,
+        current: Option<Version>,
+    ) -> Result<Deleted> {
         let is_current = current.as_ref().is_some_and(|current| current.id() == id);
         let gone = if is_current { current } else { self.older(bucket, name, id)? };
         let Some(gone) = gone else { return Ok(Deleted { mark: false, version: Some(id.to_owned()) }) };
-        Self::plan_release(&mut plan, bucket, &gone);
+        Self::plan_release(plan, bucket, &gone);
         if is_current {
             let mut newest = None;
             self.each_older(bucket, name, &mut |version| {
@@ -509,7 +569,6 @@ impl Shelf {
         } else {
             plan.delete(entry::version(bucket, name, gone.seq));
         }
-        self.committer.commit(plan)?;
         Ok(Deleted { mark: gone.deleted, version: Some(id.to_owned()) })
     }
 

@@ -22,7 +22,7 @@ use crate::{
         list::{Asked, Entry},
         object::{About, LifecycleRule, Place, SumKind, Upload, Version, Versioning},
         packer::Waiting,
-        shelf::{Content, New, Shelf, Wish, reachable},
+        shelf::{Content, Doomed, New, Shelf, Wish, reachable},
         uploads::{Named, Whole},
     },
 };
@@ -272,6 +272,34 @@ impl InMemory {
             .expect("scan");
         keys
     }
+}
+
+#[test]
+fn many_are_deleted_with_one_write() {
+    let (_, shelf) = shelf();
+    shelf.configure("bucket", |bucket| bucket.versioning = Versioning::Enabled).expect("configured");
+    let first = put(&shelf, "a", b"1");
+    put(&shelf, "a", b"22");
+    put(&shelf, "b", b"333");
+    let doomed = |name: &str, version: Option<String>, is: Option<&str>| Doomed {
+        name: name.to_owned(),
+        version,
+        wish: Wish { is: is.map(|tag| vec![tag.to_owned()]), is_not: None },
+    };
+    let all = [
+        doomed("a", None, None),
+        doomed("b", None, Some("another")),
+        doomed("a", Some(first.id()), None),
+        doomed("none", None, None),
+    ];
+    let done = shelf.delete_all("bucket", &all).expect("deleted");
+    assert!(done[0].as_ref().is_ok_and(|done| done.mark) && done[2].is_ok() && done[3].is_ok());
+    assert!(matches!(done[1], Err(Fault::Code { .. })));
+    assert!(shelf.current("bucket", "a").expect("read").expect("a mark").deleted);
+    assert_eq!(get(&shelf, "b", None), b"333");
+    let usage = shelf.committer.usage("bucket");
+    // Two of "a", one of them a mark, one of "b", and the mark of what was never there.
+    assert_eq!((usage.objects, usage.bytes), (4, 5));
 }
 
 #[test]
