@@ -11,7 +11,7 @@ pub(crate) fn run(home: &Home, command: &BucketCommand) -> Result<(), Failure> {
         let bucket = bucket.to_owned();
         move |error| match error {
             BucketsError::NoBucket => Failure::NoBucket { bucket },
-            other => Failure::Buckets(other),
+            other @ BucketsError::Failed(_) => Failure::Buckets(other),
         }
     };
     match command {

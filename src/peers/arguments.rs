@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use clap::{Args, Subcommand};
 
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "flags of a command")]
 pub(crate) struct Serve {
     /// Address to take links of peers on [default: 0.0.0.0:23403, or what config.toml says]
     #[arg(long, value_name = "IP:PORT")]

@@ -1,102 +1,21 @@
 //! The door for people, as clients and strangers see it.
 
 use std::{
-    io::{BufRead as _, BufReader, Read as _, Write as _},
-    net::{SocketAddr, TcpStream},
-    process::{Child, Command, Stdio},
+    io::{Read as _, Write as _},
+    process::Command,
     time::{Duration, Instant},
 };
 
-use crate::world::{World, bytes};
+use crate::{
+    door::Door,
+    world::{World, bytes},
+};
 
-/// A daemon with a door.
-struct Door {
-    world: World,
-    child: Child,
-    address: SocketAddr,
-}
-
-impl Drop for Door {
-    fn drop(&mut self) {
-        let _ended = self.child.kill();
-        let _code = self.child.wait();
-    }
-}
-
-/// An answer, taken apart.
-struct Answer {
-    status: u16,
-    head: String,
-    body: Vec<u8>,
-}
-
-impl Answer {
-    fn field(&self, name: &str) -> Option<&str> {
-        let lines = self.head.lines().filter_map(|line| line.split_once(':'));
-        lines.filter(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim()).next()
-    }
-
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&self.body).trim().to_owned()
-    }
+fn open() -> Door {
+    Door::open(World::new(), &["--http", "127.0.0.1:0"], "offs: http://")
 }
 
 impl Door {
-    fn open() -> Self {
-        let world = World::new();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_offs"))
-            .args(["serve", "--no-lan", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"])
-            .env("OFFS_HOME", world.home())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the program starts");
-        let mut said = BufReader::new(child.stderr.take().expect("piped"));
-        let mut line = String::new();
-        let address = loop {
-            line.clear();
-            assert_ne!(said.read_line(&mut line).expect("a line"), 0, "it ended");
-            if let Some(address) = line.trim().strip_prefix("offs: http://") {
-                break address.trim_end_matches('/').parse().expect("an address");
-            }
-        };
-        std::thread::spawn(move || drop(std::io::copy(&mut said, &mut std::io::sink())));
-        Self { world, child, address }
-    }
-
-    fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(self.address).expect("connected");
-        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("set");
-        stream
-    }
-
-    /// Sends bytes as they are and reads until the other end closes.
-    fn raw(&self, request: &[u8]) -> Vec<u8> {
-        let mut stream = self.connect();
-        // Whoever is refused early may be cut off while it still sends.
-        let _cut = stream.write_all(request);
-        let mut answer = Vec::new();
-        let _cut = stream.read_to_end(&mut answer);
-        answer
-    }
-
-    fn ask(&self, method: &str, path: &str, fields: &[(&str, &str)], body: &[u8]) -> Answer {
-        let length = format!("Content-Length: {}", body.len());
-        let mut lines = vec![format!("{method} {path} HTTP/1.1"), "Connection: close".to_owned(), length];
-        if !fields.iter().any(|(name, _)| *name == "Host") {
-            lines.push(format!("Host: {}", self.address));
-        }
-        lines.extend(fields.iter().map(|(name, value)| format!("{name}: {value}")));
-        let answer = self.raw(&[lines.join("\r\n").as_bytes(), b"\r\n\r\n", body].concat());
-        let end = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("a head");
-        let head = String::from_utf8_lossy(&answer[..end]).into_owned();
-        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
-        Answer { status, head, body: answer[end + 4..].to_vec() }
-    }
-
-    fn get(&self, path: &str, fields: &[(&str, &str)]) -> Answer {
-        self.ask("GET", path, fields, b"")
-    }
-
     fn put(&self, path: &str, body: &[u8]) -> String {
         let answer = self.ask("PUT", path, &[], body);
         assert_eq!(answer.status, 201, "{}", answer.text());
@@ -111,7 +30,7 @@ impl Door {
 
 #[test]
 fn a_file_comes_whole_in_parts_and_on_conditions() {
-    let door = Door::open();
+    let door = open();
     let content = bytes(1, 5_000_000);
     let url = door.put("/film%20one.mp4", &content);
     assert!(url.starts_with("off:v4/video/mp4/5000000/") && url.ends_with("/film%20one.mp4"), "{url}");
@@ -144,7 +63,7 @@ fn a_file_comes_whole_in_parts_and_on_conditions() {
 
 #[test]
 fn a_directory_is_a_site() {
-    let door = Door::open();
+    let door = open();
     let site = door.world.path("site");
     for (name, content) in [("index.html", "<h1>first</h1>"), ("sub/a (1) ü.txt", "text"), ("sub/big", "x")] {
         let path = site.join(name);
@@ -180,7 +99,7 @@ fn a_directory_is_a_site() {
 
 #[test]
 fn an_archive_becomes_a_directory() {
-    let door = Door::open();
+    let door = open();
     let top = door.world.path("top");
     std::fs::create_dir_all(top.join("a/b")).expect("made");
     std::fs::write(top.join("a/b/small"), "small").expect("written");
@@ -205,7 +124,7 @@ fn an_archive_becomes_a_directory() {
 
 #[test]
 fn strangers_are_refused_and_store_nothing() {
-    let door = Door::open();
+    let door = open();
     let url = door.put("/page.html", b"<script>alert(1)</script>");
     let host = door.address.to_string();
     let evil = [("Origin", "http://evil.example")];
@@ -243,7 +162,7 @@ fn strangers_are_refused_and_store_nothing() {
 
 #[test]
 fn floods_and_torn_requests_leave_the_others_alone() {
-    let door = Door::open();
+    let door = open();
     let url = door.put("/a.txt", b"text");
     let long = "x".repeat(1 << 20);
     for request in [
@@ -280,7 +199,7 @@ fn floods_and_torn_requests_leave_the_others_alone() {
 
 #[test]
 fn what_is_missing_is_named() {
-    let door = Door::open();
+    let door = open();
     let url = door.put("/a.bin", &bytes(5, 1_000_000));
     let other = World::new();
     let foreign = other.put(&[other.write("b.bin", &bytes(6, 100_000)).to_str().expect("a path")]);
@@ -294,7 +213,7 @@ fn what_is_missing_is_named() {
 
 #[test]
 fn health_and_figures() {
-    let door = Door::open();
+    let door = open();
     assert_eq!(door.get("/health", &[]).text(), "ok");
     assert_eq!(door.get("/ready", &[]).status, 200);
     let figures = door.get("/metrics", &[]);

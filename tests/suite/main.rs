@@ -2,8 +2,10 @@
 
 mod damage;
 mod dht;
+mod door;
 mod gateway;
 mod pool;
 mod program;
+mod s3;
 mod tidy;
 mod world;

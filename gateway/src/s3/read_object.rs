@@ -87,10 +87,8 @@ impl S3Route for ReadObject {
                     Ready::Answer(answer) => return Ok(*answer),
                     Ready::Range(range) => range,
                 };
-                let body = match asked.head {
-                    true => Ok(None),
-                    false => shelf.body(&version, range.part.clone(), &runtime).map(Some),
-                };
+                let body =
+                    if asked.head { Ok(None) } else { shelf.body(&version, range.part.clone(), &runtime).map(Some) };
                 tries += 1;
                 match body {
                     // It was overwritten or packed meanwhile.

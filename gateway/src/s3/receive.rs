@@ -91,13 +91,11 @@ impl Shelf {
         let mut first = BytesMut::new();
         let mut ended = false;
         while first.len() <= SMALL {
-            match next(&mut blob).await? {
-                Some(bytes) => first.extend_from_slice(&bytes),
-                None => {
-                    ended = true;
-                    break;
-                }
-            }
+            let Some(bytes) = next(&mut blob).await? else {
+                ended = true;
+                break;
+            };
+            first.extend_from_slice(&bytes);
         }
         if ended && !always {
             let mut digest = Digest::new(expected);

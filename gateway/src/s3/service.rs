@@ -43,6 +43,7 @@ pub(crate) struct Service {
 
 pub(crate) type Answer<T> = S3Result<S3Response<T>>;
 
+#[expect(clippy::unnecessary_wraps, reason = "it is what operations return")]
 pub(crate) fn answer<T>(output: T) -> Answer<T> {
     Ok(S3Response::new(output))
 }

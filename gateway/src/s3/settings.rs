@@ -217,7 +217,6 @@ pub(crate) fn lifecycle_words(rules: &[LifecycleRule]) -> Vec<dto::LifecycleRule
                     prefix: prefix.clone().filter(|_| rule.tags.is_empty() && sizes == 0),
                     object_size_greater_than: bytes(rule.larger_than),
                     object_size_less_than: bytes(rule.smaller_than),
-                    ..dto::LifecycleRuleFilter::default()
                 }
             };
             let expires = rule.days.is_some() || rule.date.is_some() || rule.marks;

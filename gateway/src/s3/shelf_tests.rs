@@ -234,7 +234,7 @@ fn small_objects_are_packed_read_deleted_and_packed_again() {
     check(&shelf, &|_| false);
     keep_only_what_is_needed(&memory);
     check(&shelf, &|_| false);
-    let gone = |number: u64| number % 5 != 0;
+    let gone = |number: u64| !number.is_multiple_of(5);
     for number in (0..2300).filter(|number| gone(*number)) {
         shelf.delete("bucket", &format!("{number:05}"), None, &Wish::default()).expect("deleted");
     }
