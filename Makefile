@@ -7,7 +7,7 @@ CARGO = $(ROCKSDB) cargo
 OFFS = $(CARGO_TARGET_DIR)/release/offs
 FILE ?=
 
-.PHONY: demo test build install lint doc soak bench fuzz interop s3 browser sim twin vectors clean-target requirements
+.PHONY: demo test build install lint doc soak bench fuzz interop s3 browser deb sim twin vectors clean-target requirements
 
 demo: build
 	OFFS="$(OFFS)" tools/demo.sh "$(FILE)"
@@ -36,6 +36,10 @@ soak: build
 bench: build
 	OFFS="$(OFFS)" benches/compare.sh
 	$(CARGO) bench --bench scale
+
+# A package for Debian, with manual pages, completions and the unit.
+deb: build
+	OFFS="$(OFFS)" tools/deb.sh
 
 # Other nodes of the DHT as hub, writer and reader against ours; it installs them.
 interop: build

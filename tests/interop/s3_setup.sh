@@ -3,7 +3,7 @@
 # s3cmd by pip, the Rust clients by cargo; rclone, restic and s3fs by Debian's packages. Quick when all is there.
 #
 # With S3_REFERENCE=1 also two servers to try the script itself on: s3s-fs and moto.
-# S3_FEATURES="sdk opendal" builds these Rust clients beside object_store: some hundred crates more.
+# S3_FEATURES says which Rust clients are built beside object_store: "sdk opendal" unless it is set, some hundred crates.
 set -eu
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 cache=${OFFS_CACHE:-$HOME/.cache}/offs-s3
@@ -41,7 +41,7 @@ assert (version('awscli'), version('boto3'), version('s3cmd')) == ('$awscli', '$
 fi
 
 CARGO_TARGET_DIR=$cache/target nice -n 15 cargo build --quiet --release --locked --no-default-features \
-    --features "${S3_FEATURES-}" --manifest-path "$here/s3-clients/Cargo.toml"
+    --features "${S3_FEATURES-sdk opendal}" --manifest-path "$here/s3-clients/Cargo.toml"
 
 [ "${S3_REFERENCE:-0}" = 1 ] || exit 0
 

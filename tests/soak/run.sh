@@ -10,7 +10,7 @@ python=${OFFS_CACHE:-$HOME/.cache}/offs-twin-venv/bin/python
 # It has the packages that the twin needs; without it, what needs them is skipped.
 [ -x "$python" ] || python=python3
 if [ $# -eq 0 ]; then
-    set -- crash full_disk memory small_files damage hostile dht_probe truth
+    set -- crash full_disk memory small_files damage hostile dht_probe truth s3
     # A dozen daemons take their time even with little to store, and so does a bad network.
     [ "${SOAK:-full}" = short ] || set -- "$@" cluster faults
 fi
