@@ -100,7 +100,11 @@ pub(crate) async fn run(home: Arc<Home>, listener: TcpListener, doors: Doors, st
         Arc::new(Daemon { home: Arc::clone(&home), peers: Arc::clone(&peers), pooled: PooledStore::new(&peers) });
     let pinned: peers::care::Pinned = {
         let home = Arc::clone(&home);
-        Arc::new(move || home.urls().list())
+        Arc::new(move || {
+            let listed = home.urls().list();
+            let pinned = listed.into_iter().filter(|listed| listed.pinned).map(|listed| listed.url.reference);
+            Ok(pinned.chain(gateway::references(home.store.as_ref())?).collect())
+        })
     };
     let mut children = vec![
         Service::new("control", move |stop| {

@@ -14,7 +14,6 @@ use crate::{
     daemon::stop::Stop,
     failure::Failure,
     peers::{Peers, lock, pooled_store::PooledStore, push::Spread},
-    url_database::Listed,
 };
 
 /// How often pins are looked after.
@@ -24,8 +23,8 @@ const SOON: Duration = Duration::from_mins(2);
 /// How long after a change of the members, or of who is live.
 const SETTLING: Duration = Duration::from_secs(5);
 
-/// The pins, when they are asked for.
-pub(crate) type Pinned = Arc<dyn Fn() -> Vec<Listed> + Send + Sync>;
+/// What is pinned, when it is asked for: by a URL, or by an object in a bucket.
+pub(crate) type Pinned = Arc<dyn Fn() -> Result<Vec<Reference>, Failure> + Send + Sync>;
 
 /// Looks after pins until it is told to stop.
 pub(crate) async fn run(peers: Arc<Peers>, pinned: Pinned, mut stop: Stop) {
@@ -56,14 +55,23 @@ impl Peers {
     /// Counts the copies of every pinned block and pushes what is missing.
     async fn care_for(self: &Arc<Self>, pinned: &Pinned) {
         let (mut endangered, mut looked_at) = (0, 0);
-        for listed in pinned().into_iter().filter(|listed| listed.pinned) {
-            match self.closure(listed.url.reference.clone()).await {
+        let pinned = {
+            let pinned = Arc::clone(pinned);
+            spawn_blocking(move || pinned()).await.unwrap_or(Err(Failure::Worker))
+        };
+        let pinned = pinned.unwrap_or_else(|failure| {
+            tracing::warn!(%failure, "the pins cannot be read");
+            Vec::new()
+        });
+        for reference in pinned {
+            let root = reference.root;
+            match self.closure(reference).await {
                 Ok(blocks) => {
                     let spread = self.spread(&blocks, None, &[], true).await;
                     endangered += spread.short as u64;
                     looked_at += spread.blocks as u64;
                 }
-                Err(failure) => tracing::warn!(url = %listed.url, %failure, "a pin cannot be followed"),
+                Err(failure) => tracing::warn!(%root, %failure, "a pin cannot be followed"),
             }
             self.figures.endangered.store(endangered, Ordering::Relaxed);
             self.figures.looked_at.store(looked_at, Ordering::Relaxed);

@@ -37,5 +37,5 @@ pub use catalogue::Catalogue;
 pub use door::{BucketDoor, BucketsError};
 pub use keys::{AccessKey, Keys, KeysError, Rights};
 pub use object::Usage;
-pub use shelf::reachable;
+pub use shelf::{reachable, references};
 pub use snapshot::Snapshot;

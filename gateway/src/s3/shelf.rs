@@ -21,6 +21,7 @@ use crate::{
         catalogue::Catalogue,
         committer::{Committer, Plan},
         contents::Blocks,
+        door::BucketsError,
         entry,
         fault::{Fault, Result, fault},
         object::{About, Bucket, Pack, PartOf, Piece, Place, Sum, Usage, Version, Versioning},
@@ -642,6 +643,21 @@ pub(crate) fn files(catalogue: &dyn Catalogue, visit: &mut dyn FnMut(&Reference)
         }
     })?;
     outcome
+}
+
+/// Every file that buckets need, each once.
+///
+/// # Errors
+/// When an entry of the catalogue cannot be read.
+pub fn references(catalogue: &dyn Catalogue) -> std::result::Result<Vec<Reference>, BucketsError> {
+    let (mut references, mut seen) = (Vec::new(), BTreeSet::new());
+    files(catalogue, &mut |reference| {
+        if seen.insert(reference.root.to_binary()) {
+            references.push(reference.clone());
+        }
+        Ok(())
+    })?;
+    Ok(references)
 }
 
 /// Calls `keep` with the score of every block that buckets need.
