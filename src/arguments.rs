@@ -108,6 +108,13 @@ pub(crate) enum BucketCommand {
         #[arg(long, value_name = "N")]
         objects: Option<u64>,
     },
+    /// Save the list of buckets and objects as a file, as a daemon does by itself, and print its URL
+    Save,
+    /// Bring saved buckets back, when the index was lost and there are none; not while a daemon serves S3
+    Restore {
+        /// The URL that was saved; else the last one
+        url: Option<String>,
+    },
     /// Give a bucket out as it is now: a directory with its objects as files, and its URL
     Snapshot {
         /// The bucket

@@ -22,6 +22,9 @@ pub(crate) enum Failure {
     /// The buckets of S3 clients.
     #[error("the buckets cannot be used")]
     Buckets(#[from] gateway::BucketsError),
+    /// No list of buckets was saved.
+    #[error("no list of buckets was saved here")]
+    NothingSaved,
     /// A bucket that is not there.
     #[error("there is no bucket {bucket}")]
     NoBucket { bucket: String },

@@ -10,7 +10,7 @@ use std::{
 
 use cas::{BlockStore, Options, PackStore};
 use etcetera::BaseStrategy as _;
-use gateway::{BucketDoor, Keys, Usage};
+use gateway::{BucketDoor, Keys, SAVED_BUCKETS, Usage};
 use offs::OffUrl;
 use replication::{Patience, PeerKey};
 use serde_json::{Value, json};
@@ -24,8 +24,8 @@ use crate::{
     failure::Failure,
     peers::{self, Peers, pool::Pool, pooled_store::PooledStore},
     pins::Pins,
-    progress::remark,
-    url_database::{Operation, UrlDatabase},
+    progress::{remark, warn},
+    url_database::{Listed, Operation, UrlDatabase},
 };
 
 /// A home that this process owns, or the daemon that owns it.
@@ -173,14 +173,46 @@ impl Home {
         if let Some(known) = &*buckets {
             return Ok(known.clone());
         }
-        let backend = Arc::new(HomeBackend::new(self, self.reading_store()?, || Value::Null)?);
+        let backend = self.bucket_backend()?;
         let keys = Arc::new(Keys::new(self.path.join(KEYS)));
         // Keys that cannot be read are told now, not to each client.
         keys.list()?;
         let catalogue = Arc::<PackStore>::clone(&self.store);
         let made = BucketDoor::new(backend, catalogue, keys, &self.config.s3.domains)?;
+        if made.is_empty()?
+            && let Some(saved) = self.saved_buckets()
+        {
+            warn(&format!(
+                "there are no buckets, but some were saved: `offs bucket restore` brings those of {saved} back"
+            ));
+        }
         *buckets = Some(made.clone());
         Ok(made)
+    }
+
+    fn bucket_backend(&self) -> Result<Arc<HomeBackend>, Failure> {
+        Ok(Arc::new(HomeBackend::new(self, self.reading_store()?, || Value::Null)?))
+    }
+
+    /// The list of buckets that was saved last and is still pinned.
+    pub(crate) fn saved_buckets(&self) -> Option<OffUrl> {
+        let listed = self.urls().list();
+        let saved = |listed: &&Listed| listed.pinned && listed.url.content_type.as_str() == SAVED_BUCKETS;
+        listed.iter().rfind(saved).map(|listed| listed.url.clone())
+    }
+
+    /// Brings buckets back that were saved, when there are none and nobody uses them.
+    pub(crate) fn restore_buckets(&self, url: &OffUrl) -> Result<u64, Failure> {
+        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        let restored = BucketDoor::restore(self.bucket_backend()?.as_ref(), self.store.as_ref(), url)?;
+        // Whoever uses them next reads them anew.
+        *buckets = None;
+        Ok(restored)
+    }
+
+    /// Whether S3 clients use the buckets.
+    pub(crate) fn serves_buckets(&self) -> bool {
+        self.services.list().iter().any(|(name, _)| *name == "s3")
     }
 
     /// What buckets hold, if they are used.

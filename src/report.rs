@@ -81,6 +81,7 @@ pub(crate) fn code(failure: &Failure) -> u8 {
         | Failure::NoPeer { .. }
         | Failure::NoService { .. }
         | Failure::NoBucket { .. }
+        | Failure::NothingSaved
         | Failure::Keys(gateway::KeysError::Unknown { .. })
         | Failure::NoPeers { .. } => NOT_FOUND,
         Failure::Pin { source, .. } => code(source),

@@ -3,9 +3,20 @@
 use gateway::BucketsError;
 use serde_json::json;
 
-use crate::{arguments::BucketCommand, failure::Failure, home::Home, output, progress::warn, size::Size};
+use crate::{
+    arguments::BucketCommand,
+    command::parse_url,
+    failure::Failure,
+    home::Home,
+    output,
+    progress::{remark, warn},
+    size::Size,
+};
 
 pub(crate) fn run(home: &Home, command: &BucketCommand) -> Result<(), Failure> {
+    if let BucketCommand::Restore { url } = command {
+        return restore(home, url.as_deref());
+    }
     let buckets = home.buckets()?;
     let of = |bucket: &str| {
         let bucket = bucket.to_owned();
@@ -35,6 +46,9 @@ pub(crate) fn run(home: &Home, command: &BucketCommand) -> Result<(), Failure> {
         BucketCommand::Quota { bucket, bytes, objects } => {
             buckets.limit(bucket, bytes.map(|size| size.0), *objects).map_err(of(bucket))
         }
+        BucketCommand::Save => output::line(buckets.save_now()?),
+        // It must not open what is to be written.
+        BucketCommand::Restore { .. } => Ok(()),
         BucketCommand::Snapshot { bucket, json } => {
             let snapshot = buckets.snapshot(bucket).map_err(of(bucket))?;
             if *json {
@@ -48,4 +62,17 @@ pub(crate) fn run(home: &Home, command: &BucketCommand) -> Result<(), Failure> {
             if snapshot.left_out.is_empty() { Ok(()) } else { Err(Failure::Said { code: 1 }) }
         }
     }
+}
+
+fn restore(home: &Home, url: Option<&str>) -> Result<(), Failure> {
+    if home.serves_buckets() {
+        return Err(Failure::Usage { what: "buckets are restored while nobody uses them: stop the daemon first" });
+    }
+    let url = match url {
+        Some(text) => parse_url(text)?,
+        None => home.saved_buckets().ok_or(Failure::NothingSaved)?,
+    };
+    let entries = home.restore_buckets(&url)?;
+    remark(&format!("{entries} entries of buckets are back"));
+    Ok(())
 }

@@ -158,6 +158,30 @@ fn objects_outlive_the_daemon_and_collections() {
 }
 
 #[test]
+fn buckets_are_brought_back_when_the_index_is_lost() {
+    let world = World::new();
+    let key = world.run(&["key", "create", "k"]).expect(0).text();
+    let (small, long) = (bytes(1, 5000), bytes(2, 1_000_000));
+    let door = open(world);
+    let client = Client::new(&door, &key);
+    assert_eq!(client.ask("PUT", "/bucket", "", b"").status, 200);
+    client.put("/bucket/small", &small);
+    client.put("/bucket/long", &long);
+    door.world.run(&["bucket", "restore"]).expect(2);
+    // It is saved when the daemon ends.
+    let world = door.close();
+    std::fs::remove_dir_all(world.home().join("store/index")).expect("lost");
+    let listed = world.run(&["bucket", "list"]).expect(0);
+    assert!(listed.text().is_empty() && listed.err.contains("offs bucket restore"), "{}", listed.err);
+    world.run(&["bucket", "restore"]).expect(0);
+    world.run(&["bucket", "restore"]).expect(1);
+    world.run(&["gc"]).expect(0);
+    let door = open(world);
+    let client = Client::new(&door, &key);
+    assert_eq!((client.get("/bucket/small"), client.get("/bucket/long")), (small, long));
+}
+
+#[test]
 fn a_bucket_has_limits_and_figures() {
     let world = World::new();
     let key = world.run(&["key", "create", "k"]).expect(0).text();

@@ -8,7 +8,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
         mpsc::{Receiver, Sender, SyncSender, channel, sync_channel},
     },
-    thread,
+    thread::{self, JoinHandle},
 };
 
 use cas::Change;
@@ -97,9 +97,13 @@ type Job = (Plan, SyncSender<Result<()>>);
 
 /// The thread, for those who have something to write.
 pub(crate) struct Committer {
-    jobs: Sender<Job>,
+    /// Until it is dropped.
+    jobs: Option<Sender<Job>>,
+    thread: Option<JoinHandle<()>>,
     counts: Arc<Mutex<Counts>>,
     last: Arc<AtomicU64>,
+    /// How many writes there were.
+    writes: AtomicU64,
 }
 
 fn lock(counts: &Mutex<Counts>) -> MutexGuard<'_, Counts> {
@@ -122,8 +126,8 @@ impl Committer {
         let (jobs, waiting) = channel();
         let writer = Writer { catalogue, counts: Arc::clone(&counts), last: Arc::clone(&last) };
         let thread = thread::Builder::new().name("buckets".into()).spawn(move || writer.run(&waiting));
-        thread.map_err(|_| Fault::Worker)?;
-        Ok(Self { jobs, counts, last })
+        let thread = Some(thread.map_err(|_| Fault::Worker)?);
+        Ok(Self { jobs: Some(jobs), thread, counts, last, writes: AtomicU64::new(0) })
     }
 
     /// A number that no version had.
@@ -138,9 +142,16 @@ impl Committer {
 
     /// Makes the changes; they are on stable storage when this returns, with every block put before.
     pub(crate) fn commit(&self, plan: Plan) -> Result<()> {
+        self.writes.fetch_add(1, Ordering::Relaxed);
         let (done, wait) = sync_channel(1);
-        self.jobs.send((plan, done)).map_err(|_| Fault::Worker)?;
+        let jobs = self.jobs.as_ref().ok_or(Fault::Worker)?;
+        jobs.send((plan, done)).map_err(|_| Fault::Worker)?;
         wait.recv().map_err(|_| Fault::Worker)?
+    }
+
+    /// How many writes there were since the start.
+    pub(crate) fn writes(&self) -> u64 {
+        self.writes.load(Ordering::Relaxed)
     }
 
     pub(crate) fn usage(&self, bucket: &str) -> Usage {
@@ -153,6 +164,16 @@ impl Committer {
 
     pub(crate) fn packs(&self) -> Vec<(u64, Pack)> {
         lock(&self.counts).packs.iter().map(|(number, pack)| (*number, pack.clone())).collect()
+    }
+}
+
+/// Waits for the thread, which has the catalogue: it must not be the one that closes it, when the process ends already.
+impl Drop for Committer {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(Err(_)) = self.thread.take().map(JoinHandle::join) {
+            tracing::error!("the thread that writes the buckets has panicked");
+        }
     }
 }
 

@@ -3,13 +3,18 @@
 use std::{convert::Infallible, future::Future, sync::Arc, time::Duration};
 
 use hyper::{Request, body::Incoming, service::service_fn};
+use offs::OffUrl;
 use s3s::{
     S3ErrorCode,
     config::{S3Config, StaticConfigProvider},
     host::MultiDomain,
     service::S3ServiceBuilder,
 };
-use tokio::{net::TcpListener, task::spawn_blocking, time::timeout};
+use tokio::{
+    net::TcpListener,
+    task::spawn_blocking,
+    time::{Instant, sleep_until, timeout},
+};
 use tokio_rustls::TlsAcceptor;
 
 use crate::{
@@ -17,6 +22,7 @@ use crate::{
     door,
     s3::{
         access::Access,
+        backup,
         catalogue::Catalogue,
         fault::Fault,
         form::LONGEST_FIELDS,
@@ -35,6 +41,8 @@ use crate::{
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How often there is something to pack.
 const PACKING: Duration = Duration::from_secs(5);
+/// How often the catalogue is saved, when it has changed; and how many times as long as the saving takes, at least.
+const SAVING: (Duration, u32) = (Duration::from_hours(1), 100);
 /// How often life cycles are looked at.
 const LIFE: Duration = Duration::from_mins(15);
 
@@ -146,7 +154,38 @@ impl BucketDoor {
         door::accept(listener, stop, connection).await;
     }
 
-    /// Packs small objects and follows life cycles, until `stop` is ready.
+    /// Whether there is no bucket, and never was.
+    ///
+    /// # Errors
+    /// When the catalogue cannot be read.
+    pub fn is_empty(&self) -> Result<bool, BucketsError> {
+        Ok(backup::is_empty(self.shelf.catalogue.as_ref())?)
+    }
+
+    /// Stores the list of buckets and objects as a file and pins it, in place of the one before. May wait for the disk.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn save_now(&self) -> Result<OffUrl, BucketsError> {
+        Ok(self.shelf.save()?)
+    }
+
+    /// Brings a saved list of buckets and objects back, where there are none. May wait for the disk and for peers.
+    /// Whoever opens the buckets afterwards sees them.
+    ///
+    /// # Errors
+    /// When there are buckets, or that file is no such list.
+    pub fn restore(backend: &dyn Backend, catalogue: &dyn Catalogue, url: &OffUrl) -> Result<u64, BucketsError> {
+        Ok(backup::restore(backend, catalogue, url)?)
+    }
+
+    async fn save(&self) -> Result<(), BucketsError> {
+        let shelf = Arc::clone(&self.shelf);
+        spawn_blocking(move || shelf.save()).await.map_err(|_| Fault::Worker)??;
+        Ok(())
+    }
+
+    /// Packs small objects, follows life cycles and saves the catalogue, until `stop` is ready.
     ///
     /// # Errors
     /// When the store fails.
@@ -155,9 +194,21 @@ impl BucketDoor {
         let mut waiting = Waiting::default();
         let mut life = tokio::time::interval(LIFE);
         let mut packing = tokio::time::interval(PACKING);
+        let mut saved = self.shelf.committer.writes();
+        let mut next = Instant::now() + SAVING.0;
         loop {
             tokio::select! {
-                () = &mut stop => return Ok(()),
+                () = &mut stop => {
+                    return if self.shelf.committer.writes() == saved { Ok(()) } else { self.save().await };
+                }
+                () = sleep_until(next) => {
+                    let began = Instant::now();
+                    if self.shelf.committer.writes() != saved {
+                        self.save().await?;
+                    }
+                    saved = self.shelf.committer.writes();
+                    next = Instant::now() + SAVING.0.max(SAVING.1 * began.elapsed());
+                }
                 _ = life.tick() => {
                     let shelf = Arc::clone(&self.shelf);
                     spawn_blocking(move || shelf.follow_life_cycles()).await.map_err(|_| Fault::Worker)??;

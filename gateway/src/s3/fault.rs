@@ -21,6 +21,12 @@ pub(crate) enum Fault {
     /// A file could not be stored or read.
     #[error(transparent)]
     File(#[from] offs::Error),
+    /// There are buckets already.
+    #[error("there are buckets already")]
+    NotEmpty,
+    /// A file is no saved catalogue.
+    #[error("that file is no list of buckets")]
+    NotSaved,
     /// A bucket cannot be made a directory.
     #[error("{0}")]
     Snapshot(Arc<Trouble>),
@@ -65,6 +71,8 @@ impl From<Fault> for S3Error {
             | Fault::Entry(_)
             | Fault::Lost(_)
             | Fault::Snapshot(_)
+            | Fault::NotEmpty
+            | Fault::NotSaved
             | Fault::Worker => {
                 tracing::warn!(error = %fault, "a request of an S3 client failed");
                 Self::with_message(S3ErrorCode::InternalError, fault.to_string())

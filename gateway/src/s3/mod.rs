@@ -5,6 +5,7 @@
 //! keeps objects as sealed files in the store and writes them down in its [`catalogue`].
 
 mod access;
+mod backup;
 mod body;
 mod catalogue;
 mod committer;
@@ -33,6 +34,7 @@ mod shelf_tests;
 mod snapshot;
 mod uploads;
 
+pub use backup::SAVED_BUCKETS;
 pub use catalogue::Catalogue;
 pub use door::{BucketDoor, BucketsError};
 pub use keys::{AccessKey, Keys, KeysError, Rights};

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
-    sync::Arc,
+    sync::{Arc, Mutex},
 };
 
 use bytes::Bytes;
@@ -16,6 +16,7 @@ use serde_json::Value;
 use crate::{
     Backend, BackendError, KnownUrl,
     s3::{
+        backup,
         catalogue::Catalogue,
         digest::Expected,
         fault::{Fault, Result},
@@ -31,6 +32,7 @@ use crate::{
 struct InMemory {
     store: Arc<MemoryStore>,
     index: MemoryIndex,
+    pinned: Mutex<Vec<OffUrl>>,
 }
 
 impl Catalogue for InMemory {
@@ -60,11 +62,13 @@ impl Backend for InMemory {
         Path::new(".")
     }
 
-    fn keep(&self, _: &OffUrl) -> std::result::Result<(), BackendError> {
+    fn keep(&self, url: &OffUrl) -> std::result::Result<(), BackendError> {
+        self.pinned.lock().expect("pins").push(url.clone());
         Ok(())
     }
 
-    fn unpin(&self, _: &OffUrl) -> std::result::Result<(), BackendError> {
+    fn unpin(&self, url: &OffUrl) -> std::result::Result<(), BackendError> {
+        self.pinned.lock().expect("pins").retain(|pinned| pinned != url);
         Ok(())
     }
 
@@ -347,6 +351,43 @@ fn life_cycles_end_what_their_rules_cover() {
     shelf.follow_life_cycles().expect("followed");
     let left = shelf.list("bucket", &Asked { most: 10, ..Asked::default() }).expect("list");
     assert_eq!(left.entries.iter().map(Entry::name).collect::<Vec<_>>(), ["keep/1"]);
+}
+
+#[test]
+fn a_lost_catalogue_is_brought_back() {
+    let (memory, shelf) = shelf();
+    put(&shelf, "small", b"small");
+    put(&shelf, "long", &content(300_000, 1));
+    let first = shelf.save().expect("saved");
+    put(&shelf, "later", b"later");
+    let second = shelf.save().expect("saved");
+    assert_ne!(first, second);
+    assert_eq!(*memory.pinned.lock().expect("pins"), [second.clone()], "the one before is no longer pinned");
+    drop(shelf);
+
+    let lost = Arc::new(InMemory { store: Arc::clone(&memory.store), ..InMemory::default() });
+    let count = backup::restore(lost.as_ref(), lost.as_ref(), &second).expect("restored");
+    assert_eq!(count, memory.index_keys().iter().filter(|key| *key != b"c").count() as u64);
+    let again = backup::restore(lost.as_ref(), lost.as_ref(), &second);
+    assert!(matches!(again, Err(Fault::NotEmpty)));
+    let backend: Arc<dyn Backend> = Arc::<InMemory>::clone(&lost);
+    let shelf = Shelf::open(backend, lost).expect("a shelf");
+    assert_eq!((get(&shelf, "small", None), get(&shelf, "later", None)), (b"small".to_vec(), b"later".to_vec()));
+    assert_eq!(get(&shelf, "long", None), content(300_000, 1));
+    assert_eq!(shelf.committer.usage("bucket").objects, 3);
+
+    let other = Arc::new(InMemory { store: Arc::clone(&memory.store), ..InMemory::default() });
+    let file = offs::put(
+        memory.store.as_ref(),
+        &mut &b"something else"[..],
+        &PutOptions::default(),
+        Box::new(offs::SystemDice::new()),
+        &|_| {},
+    )
+    .expect("stored");
+    let url = OffUrl { reference: file.reference, ..second };
+    assert!(matches!(backup::restore(other.as_ref(), other.as_ref(), &url), Err(Fault::NotSaved)));
+    assert!(backup::is_empty(other.as_ref()).expect("read"), "nothing of it is written");
 }
 
 /// What is done to objects, and what they should be afterwards.
