@@ -38,17 +38,18 @@ struct Client<'a> {
     door: &'a Door,
     access: String,
     secret: String,
+    host: String,
 }
 
 impl<'a> Client<'a> {
     fn new(door: &'a Door, words: &str) -> Self {
         let (access, secret) = words.trim().split_once(' ').expect("two words");
-        Self { door, access: access.to_owned(), secret: secret.to_owned() }
+        Self { door, access: access.to_owned(), secret: secret.to_owned(), host: door.address.to_string() }
     }
 
     /// A signed request (Signature Version 4, as AWS describes it). The query has to be in order.
     fn ask(&self, method: &str, path: &str, query: &str, body: &[u8]) -> Answer {
-        let (when, host) = (now(), self.door.address.to_string());
+        let (when, host) = (now(), &*self.host);
         let payload = hex::encode(Sha256::digest(body));
         let names = "host;x-amz-content-sha256;x-amz-date";
         let canonical = format!(
@@ -66,7 +67,12 @@ impl<'a> Client<'a> {
             self.access
         );
         let target = if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") };
-        let fields = [("x-amz-date", &*when), ("x-amz-content-sha256", &payload), ("Authorization", &authorization)];
+        let fields = [
+            ("x-amz-date", &*when),
+            ("x-amz-content-sha256", &payload),
+            ("Authorization", &authorization),
+            ("Host", host),
+        ];
         self.door.ask(method, &target, &fields, body)
     }
 
@@ -197,4 +203,41 @@ fn a_bucket_has_limits_and_figures() {
     client.put("/bucket/three", &bytes(2, 100_000));
     let status = door.world.run(&["status", "--json"]).expect(0).text();
     assert!(status.contains("\"buckets\":{\"bucket\":{\"bytes\":110000,\"objects\":3}}"), "{status}");
+}
+
+#[test]
+fn buckets_are_hosts_and_sites_too() {
+    let world = World::new();
+    let key = world.run(&["key", "create", "k"]).expect(0).text();
+    std::fs::write(world.home().join("config.toml"), "[s3]\ndomains = [\"s3.example\"]\n").expect("written");
+    let door = open(world);
+    let plain = Client::new(&door, &key);
+    let hosted = Client { host: "bucket.s3.example".to_owned(), ..Client::new(&door, &key) };
+    assert_eq!(hosted.ask("PUT", "/", "", b"").status, 200);
+    hosted.put("/dir/index.html", b"index");
+    hosted.put("/error.html", b"error");
+    assert_eq!(
+        (hosted.get("/dir/index.html"), plain.get("/bucket/dir/index.html")),
+        (b"index".to_vec(), b"index".to_vec())
+    );
+    let named = Client { host: format!("localhost:{}", door.address.port()), ..Client::new(&door, &key) };
+    assert_eq!(named.get("/bucket/error.html"), b"error");
+
+    let site = b"<WebsiteConfiguration><IndexDocument><Suffix>index.html</Suffix></IndexDocument><ErrorDocument>\
+        <Key>error.html</Key></ErrorDocument></WebsiteConfiguration>";
+    assert_eq!(hosted.ask("PUT", "/", "website=", site).status, 200);
+    for host in ["bucket.s3.example", "127.0.0.1"] {
+        let path = if host == "127.0.0.1" { "/bucket" } else { "" };
+        let page = |below: &str| door.get(&format!("{path}{below}"), &[("Host", host)]);
+        assert_eq!(code(&page("/dir/")), "403 AccessDenied", "no policy lets everybody read");
+        let policy =
+            br#"{"Statement": [{"Effect": "Allow", "Principal": "*", "Action": ["s3:GetObject", "s3:ListBucket"],
+            "Resource": ["arn:aws:s3:::bucket", "arn:aws:s3:::bucket/*"]}]}"#;
+        assert_eq!(plain.ask("PUT", "/bucket", "policy=", policy).status, 204);
+        assert_eq!((page("/dir/").status, page("/dir/").body), (200, b"index".to_vec()), "{host}");
+        let moved = page("/dir");
+        assert_eq!((moved.status, moved.field("Location")), (302, Some(&*format!("{path}/dir/"))));
+        assert_eq!((page("/none").status, page("/none").body), (404, b"error".to_vec()));
+        assert_eq!(plain.ask("DELETE", "/bucket", "policy=", b"").status, 204);
+    }
 }

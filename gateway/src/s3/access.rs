@@ -12,6 +12,7 @@ use crate::s3::{
     keys::{AccessKey, Keys, Rights},
     policy::{Policy, Says},
     shelf::Shelf,
+    target::Domains,
 };
 
 /// Looks at keys and policies.
@@ -19,6 +20,7 @@ use crate::s3::{
 pub(crate) struct Access {
     pub(crate) keys: Arc<Keys>,
     pub(crate) shelf: Arc<Shelf>,
+    pub(crate) domains: Domains,
 }
 
 /// What an action needs of a key.

@@ -7,7 +7,6 @@ use offs::OffUrl;
 use s3s::{
     S3ErrorCode,
     config::{S3Config, StaticConfigProvider},
-    host::MultiDomain,
     service::S3ServiceBuilder,
 };
 use tokio::{
@@ -34,6 +33,7 @@ use crate::{
         service::Service,
         shelf::Shelf,
         snapshot::Snapshot,
+        target::Domains,
     },
 };
 
@@ -77,7 +77,7 @@ impl BucketDoor {
     /// Opens the buckets of a store. With `domains`, `bucket.domain` names a bucket, too.
     ///
     /// # Errors
-    /// When the list of buckets cannot be read, or a domain is none.
+    /// When the list of buckets cannot be read.
     pub fn new(
         backend: Arc<dyn Backend>,
         catalogue: Arc<dyn Catalogue>,
@@ -85,7 +85,7 @@ impl BucketDoor {
         domains: &[String],
     ) -> Result<Self, BucketsError> {
         let shelf = Arc::new(Shelf::open(backend, catalogue)?);
-        let access = Access { keys, shelf: Arc::clone(&shelf) };
+        let access = Access { keys, shelf: Arc::clone(&shelf), domains: Domains::new(domains) };
         let mut builder = S3ServiceBuilder::new(Service { access: access.clone() });
         builder.set_auth(access.clone());
         builder.set_access(access.clone());
@@ -98,8 +98,7 @@ impl BucketDoor {
         config.form_max_parts = 100;
         builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(config))));
         if !domains.is_empty() {
-            let host = MultiDomain::new(domains.iter().map(String::as_str));
-            builder.set_host(host.map_err(|error| BucketsError::Failed(error.to_string()))?);
+            builder.set_host(access.domains.clone());
         }
         let front = Arc::new(Front::new(builder.build(), access));
         Ok(Self { shelf, front })

@@ -3,7 +3,6 @@
 use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use futures_util::FutureExt as _;
-
 use hyper::{
     HeaderMap, Method, Request, Response, StatusCode, Uri,
     body::Incoming,
@@ -20,8 +19,9 @@ use crate::s3::{
     fault::fault,
     form::{Form, LONGEST_FIELDS},
     object::Website,
-    read_object::{split_path, sum_header},
+    read_object::sum_header,
     service::{KEPT, KINDS, LONGEST, check_sums, md5_of},
+    target::Target,
 };
 
 /// The longest document that is read as a whole: a thousand long names to delete.
@@ -58,15 +58,15 @@ impl Front {
 
     pub(crate) async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
         let method = request.method().clone();
-        let bucket = bucket_of(request.uri().path());
+        let target = self.access.domains.target(request.headers(), request.uri());
         let cross_site = request.headers().contains_key(ORIGIN).then(|| request.headers().clone());
         let mut response = match self.try_answer(request).await {
             Ok(response) => response,
             Err(error) => in_words(error),
         };
         let headers = response.headers_mut();
-        if let (Some(asked), Some(bucket)) = (cross_site, bucket)
-            && let Some(held) = self.access.shelf.find_bucket(&bucket)
+        if let (Some(asked), Some(target)) = (cross_site, target)
+            && let Some(held) = self.access.shelf.find_bucket(&target.bucket)
             && let Some(allowed) = cors::actual(&held.settings().cors, &method, &asked)
         {
             headers.extend(allowed);
@@ -91,12 +91,13 @@ impl Front {
             request.headers().contains_key(AUTHORIZATION) || parameter(request.uri(), "X-Amz-Signature").is_some();
         let verdict = Verdict::default();
         let is_form = is_form(&request);
-        let request = watch(request, is_form, &verdict).await?;
+        let is_object = self.access.domains.object(request.headers(), request.uri()).is_some();
+        let request = watch(request, (is_form, is_object), &verdict).await?;
         if !signed
             && matches!(*request.method(), Method::GET | Method::HEAD)
-            && let Some((bucket, website)) = self.website(request.uri())
+            && let Some((target, website)) = self.website(request.headers(), request.uri())
         {
-            return self.page(request, &bucket, &website).await;
+            return self.page(request, target, &website).await;
         }
         let answer = self.pass(request).await?;
         match verdict.take() {
@@ -124,51 +125,51 @@ impl Front {
             error.set_status_code(StatusCode::FORBIDDEN);
             error
         };
-        let bucket = bucket_of(request.uri().path()).ok_or_else(forbidden)?;
-        let held = self.access.shelf.find_bucket(&bucket).ok_or_else(forbidden)?;
+        let target = self.access.domains.target(request.headers(), request.uri()).ok_or_else(forbidden)?;
+        let held = self.access.shelf.find_bucket(&target.bucket).ok_or_else(forbidden)?;
         let headers = cors::preflight(&held.settings().cors, request.headers()).ok_or_else(forbidden)?;
         let mut response = Response::new(Body::empty());
         *response.headers_mut() = headers;
         Ok(response)
     }
 
-    /// The bucket of a request for a page, if it is a web site.
-    fn website(&self, uri: &Uri) -> Option<(String, Website)> {
-        let bucket = bucket_of(uri.path())?;
-        let website = self.access.shelf.find_bucket(&bucket)?.settings().website.clone()?;
-        uri.query().is_none().then_some((bucket, website))
+    /// What a request for a page is about, if the bucket is a web site.
+    fn website(&self, headers: &HeaderMap, uri: &Uri) -> Option<(Target, Website)> {
+        let target = self.access.domains.target(headers, uri)?;
+        let website = self.access.shelf.find_bucket(&target.bucket)?.settings().website.clone()?;
+        uri.query().is_none().then_some((target, website))
     }
 
     /// A page of a bucket that is a web site, for a reader who has no key. Policies say whether he may.
-    async fn page(&self, request: Request<Body>, bucket: &str, website: &Website) -> S3Result<Response<Body>> {
+    async fn page(&self, request: Request<Body>, target: Target, website: &Website) -> S3Result<Response<Body>> {
         let path = request.uri().path().to_owned();
-        if path.trim_start_matches('/') == bucket && !path.ends_with('/') {
+        if target.name.is_empty() && !path.ends_with('/') {
             return moved(&format!("{path}/"));
         }
+        let Target { bucket, mut name, hosted } = target;
         let mut request = request;
         if path.ends_with('/') {
             *request.uri_mut() = uri(&format!("{path}{}", utf8_percent_encode(&website.index, &KEPT)))?;
+            name.push_str(&website.index);
         }
-        let name = split_path(request.uri().path()).map(|(_, name)| name).unwrap_or_default();
-        let (method, version, host) =
-            (request.method().clone(), request.version(), request.headers().get(HOST).cloned());
+        let (method, host) = (request.method().clone(), request.headers().get(HOST).cloned());
         let response = self.pass(request).await?;
         if response.status() != StatusCode::NOT_FOUND {
             return Ok(response);
         }
         let index = format!("{name}/{}", website.index);
         let shelf = Arc::clone(&self.access.shelf);
-        let owner = bucket.to_owned();
+        let owner = bucket.clone();
         let is_folder = tokio::task::spawn_blocking(move || shelf.current(&owner, &index));
         let is_folder = is_folder.await.map_err(|_| refused(S3ErrorCode::InternalError, "the request failed"))??;
         if !path.ends_with('/') && is_folder.is_some_and(|version| !version.deleted) {
             return moved(&format!("{path}/"));
         }
         let Some(error) = &website.error else { return Ok(response) };
+        let error = utf8_percent_encode(error, &KEPT);
         let mut other = Request::new(Body::empty());
-        *other.uri_mut() = uri(&format!("/{bucket}/{}", utf8_percent_encode(error, &KEPT)))?;
+        *other.uri_mut() = uri(&if hosted { format!("/{error}") } else { format!("/{bucket}/{error}") })?;
         *other.method_mut() = method;
-        *other.version_mut() = version;
         if let Some(host) = host {
             other.headers_mut().insert(HOST, host);
         }
@@ -215,12 +216,15 @@ fn of_form(answer: Response<Body>) -> Response<Body> {
 }
 
 /// The body of a request, watched by what the request is.
-async fn watch(request: Request<Incoming>, is_form: bool, verdict: &Verdict) -> S3Result<Request<Body>> {
+async fn watch(
+    request: Request<Incoming>,
+    (is_form, is_object): (bool, bool),
+    verdict: &Verdict,
+) -> S3Result<Request<Body>> {
     let has = |names: &[&str]| {
         let query = request.uri().query().unwrap_or_default();
         form_urlencoded::parse(query.as_bytes()).any(|(name, _)| names.contains(&&*name))
     };
-    let is_object = split_path(request.uri().path()).is_some();
     let other = has(&["tagging", "acl", "retention", "legal-hold", "restore", "select"]);
     let is_content = *request.method() == Method::PUT && is_object && !other;
     let (head, body) = request.into_parts();
@@ -275,11 +279,6 @@ fn in_words(error: S3Error) -> Response<Body> {
         *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
         response
     })
-}
-
-fn bucket_of(path: &str) -> Option<String> {
-    let bucket = path.strip_prefix('/')?.split('/').next()?;
-    (!bucket.is_empty()).then(|| percent_encoding::percent_decode_str(bucket).decode_utf8_lossy().into_owned())
 }
 
 /// Refuses what the library would take, or not understand.

@@ -32,6 +32,7 @@ mod shelf;
 #[cfg(test)]
 mod shelf_tests;
 mod snapshot;
+mod target;
 mod uploads;
 
 pub use backup::SAVED_BUCKETS;

@@ -40,13 +40,6 @@ pub(crate) struct ReadObject {
     pub(crate) access: Access,
 }
 
-/// The bucket and the name in a path, decoded.
-pub(crate) fn split_path(path: &str) -> Option<(String, String)> {
-    let decoded = percent_encoding::percent_decode_str(path.strip_prefix('/')?).decode_utf8().ok()?;
-    let (bucket, name) = decoded.split_once('/')?;
-    (!name.is_empty()).then(|| (bucket.to_owned(), name.to_owned()))
-}
-
 /// The parameters of a query.
 pub(crate) fn parameters(uri: &Uri) -> Vec<(String, String)> {
     form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()).into_owned().collect()
@@ -58,20 +51,22 @@ fn parameter<'a>(parameters: &'a [(String, String)], name: &str) -> Option<&'a s
 
 #[async_trait::async_trait]
 impl S3Route for ReadObject {
-    fn is_match(&self, method: &Method, uri: &Uri, _: &HeaderMap, _: &mut Extensions) -> bool {
+    fn is_match(&self, method: &Method, uri: &Uri, headers: &HeaderMap, _: &mut Extensions) -> bool {
         matches!(*method, Method::GET | Method::HEAD)
-            && split_path(uri.path()).is_some_and(|(_, name)| name.len() <= 1024)
+            && self.access.domains.object(headers, uri).is_some_and(|(_, name)| name.len() <= 1024)
             && !parameters(uri).iter().any(|(name, _)| OTHER.contains(&&**name))
     }
 
     async fn check_access(&self, request: &mut S3Request<Body>) -> S3Result<()> {
         let who = self.access.who(request.credentials.as_ref().map(|credentials| &*credentials.access_key))?;
-        let (bucket, name) = split_path(request.uri.path()).ok_or(S3ErrorCode::InvalidURI)?;
+        let target = self.access.domains.object(&request.headers, &request.uri);
+        let (bucket, name) = target.ok_or(S3ErrorCode::InvalidURI)?;
         self.access.check(who.as_ref(), "GetObject", Some(&bucket), Some(&name))
     }
 
     async fn call(&self, request: S3Request<Body>) -> S3Result<S3Response<Body>> {
-        let (bucket, name) = split_path(request.uri.path()).ok_or(S3ErrorCode::InvalidURI)?;
+        let target = self.access.domains.object(&request.headers, &request.uri);
+        let (bucket, name) = target.ok_or(S3ErrorCode::InvalidURI)?;
         let shelf = Arc::clone(&self.access.shelf);
         let runtime = Handle::current();
         let reading = move || {

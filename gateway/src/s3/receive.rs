@@ -18,9 +18,11 @@ use crate::s3::{
 /// What is at most so long is kept in the catalogue first.
 pub(crate) const SMALL: usize = 256 << 10;
 /// Pieces that were received and not yet stored.
-const PIECES: usize = 16;
-/// Threads that store one object: several objects are stored at once.
-const WORKERS: usize = 2;
+const PIECES: usize = 4;
+/// Long objects that are stored at a time, each with some 10 MiB of memory; who comes then waits.
+pub(crate) const STORING: usize = 32;
+/// With at most so many, each has two threads, else one.
+const FEW: usize = 4;
 
 /// Why a body ended early, in the words of the protocol.
 pub(crate) fn broken(error: &StdError) -> S3Error {
@@ -102,6 +104,7 @@ impl Shelf {
             digest.update(&first);
             return Ok((Content::small(first.freeze()), digest.finish()));
         }
+        let slot = Arc::clone(&self.storing).acquire_owned().await.map_err(|_| Fault::Worker)?;
         let (to, from) = mpsc::channel(PIECES);
         let mut pipe = Pipe { from, piece: Bytes::new(), whole: false };
         let (shelf, expected) = (Arc::clone(self), expected.clone());
@@ -130,6 +133,7 @@ impl Shelf {
         }
         drop(to);
         let stored = storing.await.map_err(|_| Fault::Worker)?;
+        drop(slot);
         outcome?;
         Ok(stored?)
     }
@@ -139,7 +143,8 @@ impl Shelf {
         let store = self.backend.store();
         // From the first block until the object is written down nothing of it may be evicted.
         let hold = store.hold();
-        let options = PutOptions { workers: WORKERS, ..self.backend.put_options() };
+        let many = STORING - self.storing.available_permits() > FEW;
+        let options = PutOptions { workers: if many { 1 } else { 2 }, ..self.backend.put_options() };
         let mut taken = Taken { source, digest: Digest::new(expected) };
         let stored = offs::put(store.as_ref(), &mut taken, &options, Box::new(SystemDice::new()), &|_| {})?;
         let piece = Piece { length: stored.length, place: Place::File(stored.reference.to_string()) };

@@ -13,6 +13,7 @@ use cas::{Hold, Score};
 use offs::Reference;
 use s3s::S3ErrorCode;
 use serde::de::DeserializeOwned;
+use tokio::sync::Semaphore;
 
 use crate::{
     backend::Backend,
@@ -25,6 +26,7 @@ use crate::{
         entry,
         fault::{Fault, Result, fault},
         object::{About, Bucket, Pack, PartOf, Piece, Place, Sum, Usage, Version, Versioning},
+        receive::STORING,
     },
 };
 
@@ -39,6 +41,8 @@ pub(crate) struct Shelf {
     pub(crate) streams: Arc<Streams>,
     pub(crate) blocks: Blocks,
     buckets: RwLock<BTreeMap<String, Arc<Held>>>,
+    /// The right to store a long object.
+    pub(crate) storing: Arc<Semaphore>,
     /// For objects. Taken after an upload's, and several of them in the order of their numbers.
     objects: Vec<Mutex<()>>,
     uploads: Vec<Mutex<()>>,
@@ -189,6 +193,7 @@ impl Shelf {
             streams: Arc::default(),
             blocks: Blocks::default(),
             buckets: RwLock::new(buckets),
+            storing: Arc::new(Semaphore::new(STORING)),
             objects: locks(),
             uploads: locks(),
             making: Mutex::default(),
