@@ -34,6 +34,8 @@ impl Pins {
 impl Reachable for Pins {
     fn visit(&self, keep: &mut dyn FnMut(&Score)) -> Result<(), Box<dyn StdError + Send + Sync>> {
         let Some(store) = self.store.upgrade() else { return Ok(()) };
+        // Before the URLs: a snapshot moves references from buckets to them.
+        gateway::reachable(store.as_ref(), store.as_ref(), keep)?;
         let urls = self.urls.lock().unwrap_or_else(PoisonError::into_inner);
         if urls.lost() {
             return Err(Failure::UrlsLost { path: urls.path().to_owned() }.into());
@@ -46,7 +48,6 @@ impl Reachable for Pins {
                 Failure::Pin { url, source: Box::new(source.into()) }
             })?;
         }
-        gateway::reachable(store.as_ref(), store.as_ref(), keep)?;
         if let Some(peers) = &self.held_for {
             let holds = peers.held_buckets();
             store.scores(&mut |score| {

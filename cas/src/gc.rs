@@ -11,7 +11,7 @@ use crate::{
     Change, Error, PackKind, Result, Score, TableEntry,
     marks::Marks,
     pack,
-    pack_store::{PackInfo, PackState, PackStore, Reading, Shared, lock, sync_directory},
+    pack_store::{Horizon, PackInfo, PackState, PackStore, Reading, Shared, lock, sync_directory},
     place::Tag,
 };
 
@@ -88,7 +88,10 @@ impl Shared {
         self.blocks.seal()?;
         self.copies.seal()?;
         self.commit()?;
-        let horizon = self.next_pack.load(Ordering::Relaxed);
+        // What is needed is asked for once. Whoever is writing now may have ended, and need what he wrote, before it is
+        // looked at: what he wrote to stays, and so does what he read, as long as this hold keeps the marks of it.
+        let _hold = self.hold();
+        let horizon = self.horizon();
         let needed = Marks::new(self.options.pack_size);
         let mut failure = None;
         let visiting = Visiting::of(self);
@@ -132,7 +135,7 @@ impl Drop for Visiting<'_> {
 }
 
 impl Collection<'_> {
-    fn run(&mut self, goal: Goal, horizon: u32) -> Result<()> {
+    fn run(&mut self, goal: Goal, horizon: Horizon) -> Result<()> {
         // First what was not used lately gets dropped; what was, only if that is not enough.
         let passes: &[bool] = if goal == Goal::Unreachable { &[false] } else { &[true, false] };
         for &spare_used in passes {
@@ -155,7 +158,7 @@ impl Collection<'_> {
     }
 
     /// Once more over what was postponed, now that other packs are gone.
-    fn run_again(&mut self, goal: Goal, horizon: u32) -> Result<()> {
+    fn run_again(&mut self, goal: Goal, horizon: Horizon) -> Result<()> {
         while std::mem::take(&mut self.postponed) {
             let before = self.report.packs_removed;
             self.run(goal, horizon)?;
@@ -172,13 +175,14 @@ impl Collection<'_> {
         self.shared.used_bytes.load(Ordering::Relaxed).saturating_sub(pending) <= target
     }
 
-    /// Sealed packs that no living hold has written to, oldest first.
-    fn candidates(&self, horizon: u32) -> Vec<(u32, PackInfo)> {
+    /// Sealed packs that nobody has written to since before what is needed was asked for, oldest first.
+    fn candidates(&self, horizon: Horizon) -> Vec<(u32, PackInfo)> {
         let holds = lock(&self.shared.holds);
         let missing = self.shared.missing.read().unwrap_or_else(PoisonError::into_inner);
         let catalogue = self.shared.catalogue.read().unwrap_or_else(PoisonError::into_inner);
         catalogue
-            .range(..horizon)
+            .iter()
+            .filter(|(number, info)| **number < horizon.of(info.kind))
             .filter(|(number, info)| info.state == PackState::Sealed && !missing.contains(number))
             .filter(|(number, info)| holds.values().all(|hold| **number < hold.of(info.kind)))
             .map(|(number, info)| (*number, *info))

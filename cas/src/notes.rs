@@ -50,8 +50,9 @@ fn note_key(key: &[u8]) -> Vec<u8> {
     [&[Tag::Note.byte()], key].concat()
 }
 
-/// Takes the notes over from an index that is thrown away.
+/// Takes the notes over from an index that is thrown away: all of them or, when one cannot be read, none.
 pub(crate) fn take_over(old: &dyn Index, index: &dyn Index) -> Result<(), IndexError> {
+    old.scan(&[Tag::Note.byte()], &mut |_, _| ControlFlow::Continue(()))?;
     let (mut notes, mut written) = (Vec::new(), Ok(()));
     old.scan(&[Tag::Note.byte()], &mut |key, value| {
         notes.push(Change::Put(key.to_vec(), value.to_vec()));

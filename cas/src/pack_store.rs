@@ -243,11 +243,18 @@ impl PackStore {
         if let Some(discarded) = discarded {
             // Opened again for its notes alone; if it cannot be read, that is why it was thrown away.
             let kept = open_index(&discarded).and_then(|old| Ok(notes::take_over(old.as_ref(), index.as_ref())?));
-            if let Err(error) = kept {
-                tracing::warn!(%error, "the notes of the old index are lost");
-            }
             index.sync()?;
-            fs::remove_dir_all(&discarded).map_err(Error::io("remove", &discarded))?;
+            if let Err(error) = kept {
+                // What can still be read of it is for somebody who knows how.
+                let unreadable = directory.join("index.unreadable");
+                tracing::warn!(%error, kept = %unreadable.display(), "the notes of the old index are lost");
+                if unreadable.exists() {
+                    fs::remove_dir_all(&unreadable).map_err(Error::io("remove", &unreadable))?;
+                }
+                fs::rename(&discarded, &unreadable).map_err(Error::io("rename", &discarded))?;
+            } else {
+                fs::remove_dir_all(&discarded).map_err(Error::io("remove", &discarded))?;
+            }
         }
         let next_pack = Arc::new(AtomicU32::new(recovered.next_pack));
         let used_bytes = Arc::new(AtomicU64::new(recovered.bytes));
@@ -861,21 +868,36 @@ impl BlockStore for PackStore {
     }
 
     fn hold(&self) -> Hold {
-        let shared = &self.shared;
-        let id = shared.next_hold.fetch_add(1, Ordering::Relaxed);
-        let _keep = shared.dropping.read().unwrap_or_else(PoisonError::into_inner);
+        self.shared.hold()
+    }
+}
+
+impl Shared {
+    pub(crate) fn hold(&self) -> Hold {
+        let id = self.next_hold.fetch_add(1, Ordering::Relaxed);
+        let _keep = self.dropping.read().unwrap_or_else(PoisonError::into_inner);
         // Read first: a pack that is made meanwhile has this number or a higher one.
-        let next = shared.next_pack.load(Ordering::Acquire);
-        let first = |kind| shared.appender(kind).open_pack().unwrap_or(next);
+        let next = self.next_pack.load(Ordering::Acquire);
+        let first = |kind| self.appender(kind).open_pack().unwrap_or(next);
         let horizon = Horizon { blocks: first(PackKind::Blocks), copies: first(PackKind::Copies) };
-        lock(&shared.holds).insert(id, horizon);
-        Hold::guarded(HoldEnd { holds: Arc::clone(&shared.holds), held: Arc::clone(&shared.held), id })
+        lock(&self.holds).insert(id, horizon);
+        Hold::guarded(HoldEnd { holds: Arc::clone(&self.holds), held: Arc::clone(&self.held), id })
+    }
+
+    /// The first packs that were written to under any hold that lives.
+    pub(crate) fn horizon(&self) -> Horizon {
+        let none = Horizon { blocks: u32::MAX, copies: u32::MAX };
+        lock(&self.holds).values().fold(none, |least, hold| Horizon {
+            blocks: least.blocks.min(hold.blocks),
+            copies: least.copies.min(hold.copies),
+        })
     }
 }
 
 /// The first packs that were written to under a hold.
 ///
 /// Of each kind its own: a pack of copies grows so slowly that it may have been open since long before.
+#[derive(Clone, Copy)]
 pub(crate) struct Horizon {
     blocks: u32,
     copies: u32,

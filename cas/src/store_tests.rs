@@ -449,6 +449,37 @@ fn what_was_dropped_stays_dropped_when_a_pack_is_mended() {
     assert!(store.contains(&scores[4]).expect("contains"));
 }
 
+/// Ends a hold while it says what is needed, as a writer does who comes to his end just then.
+struct Ending(std::sync::Mutex<Option<crate::Hold>>);
+
+impl Reachable for Ending {
+    fn visit(&self, _: &mut dyn FnMut(&Score)) -> Result<(), Box<dyn StdError + Send + Sync>> {
+        drop(self.0.lock().expect("a hold").take());
+        Ok(())
+    }
+}
+
+#[test]
+fn what_a_writer_wrote_and_read_who_ends_during_a_collection_stays() {
+    let home = Home::new();
+    let store = home.open();
+    let read = store.put(Algorithm::Sha256, &block(1)).expect("put");
+    let unneeded = store.put(Algorithm::Sha256, &block(2)).expect("put");
+    store.sync().expect("sync");
+    // What the writer finds there is in a pack that is older than his.
+    store.collect(&Pins(vec![read, unneeded]), Goal::Unreachable).expect("collect");
+    let hold = store.hold();
+    store.get(&read).expect("get").expect("there");
+    let written = store.put(Algorithm::Sha256, &block(3)).expect("put");
+    store.sync().expect("sync");
+    store.collect(&Ending(std::sync::Mutex::new(Some(hold))), Goal::Unreachable).expect("collect");
+    assert!(store.contains(&written).expect("contains"), "written under a hold that ended meanwhile");
+    assert!(store.contains(&read).expect("contains"), "read under it");
+    assert!(!store.contains(&unneeded).expect("contains"));
+    store.collect(&Pins(vec![]), Goal::Unreachable).expect("collect");
+    assert!(!store.contains(&written).expect("contains") && !store.contains(&read).expect("contains"));
+}
+
 /// Reads a root to find out what is needed, which may heal it.
 struct Reading(std::sync::Weak<PackStore>, Score);
 

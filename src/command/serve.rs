@@ -35,7 +35,7 @@ pub(crate) fn run(arguments: &Arguments, serve: &Serve) -> Result<(), Failure> {
     s3.on |= serve.s3.is_some();
     s3.tls |= serve.s3_tls;
     let mut builder = tokio::runtime::Builder::new_multi_thread();
-    let runtime = builder.enable_all().max_blocking_threads(512).build().map_err(Failure::Socket)?;
+    let runtime = builder.enable_all().max_blocking_threads(1200).build().map_err(Failure::Socket)?;
     let ended = runtime.block_on(serve_home(Arc::from(home)));
     // What hangs in a system call must not keep the process from ending.
     runtime.shutdown_timeout(std::time::Duration::from_secs(5));

@@ -194,7 +194,10 @@ fn s3_services(home: &Home, s3: S3) -> Result<[Service; 2], Failure> {
     });
     let care = Service::new("buckets", move |mut stop| {
         let buckets = buckets.clone();
-        async move { Ok(buckets.care(async move { stop.asked().await }).await?) }
+        async move {
+            buckets.care(async move { stop.asked().await }).await;
+            Ok(())
+        }
     });
     Ok([door, care])
 }

@@ -76,6 +76,8 @@ impl Peers {
             self.figures.endangered.store(endangered, Ordering::Relaxed);
             self.figures.looked_at.store(looked_at, Ordering::Relaxed);
         }
+        self.figures.endangered.store(endangered, Ordering::Relaxed);
+        self.figures.looked_at.store(looked_at, Ordering::Relaxed);
         *lock(&self.figures.last_care) = Some(Instant::now());
     }
 

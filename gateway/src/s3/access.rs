@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use s3s::{
-    S3Error, S3ErrorCode, S3Result,
+    S3Error, S3ErrorCode, S3Request, S3Result,
     access::{S3Access, S3AccessContext},
     auth::{S3Auth, SecretKey},
+    dto::PostObjectInput,
 };
 
 use crate::s3::{
@@ -13,6 +14,7 @@ use crate::s3::{
     policy::{Policy, Says},
     shelf::Shelf,
     target::Domains,
+    target::parameter,
 };
 
 /// Looks at keys and policies.
@@ -33,8 +35,8 @@ enum Needs {
     Everything,
 }
 
-/// What AWS calls the right to an operation, and what it needs here.
-fn action(operation: &str) -> (String, Needs) {
+/// What AWS calls the right to an operation, and what it needs here. `versioned` is whether it names a version.
+fn action(operation: &str, versioned: bool) -> (String, Needs) {
     use Needs::{Either, Everything, Reading, Writing};
     let (name, needs) = match operation {
         "HeadObject" | "GetObject" | "GetObjectAttributes" => ("GetObject", Reading),
@@ -55,8 +57,23 @@ fn action(operation: &str) -> (String, Needs) {
         "AbortMultipartUpload" | "PutObjectTagging" | "DeleteObjectTagging" | "PutObjectAcl" => (operation, Writing),
         "DeleteObject" | "DeleteObjects" => ("DeleteObject", Writing),
         "ListBuckets" => ("ListAllMyBuckets", Either),
+        "GetBucketLifecycleConfiguration" => ("GetLifecycleConfiguration", Reading),
+        "PutBucketLifecycleConfiguration" | "DeleteBucketLifecycle" => ("PutLifecycleConfiguration", Everything),
+        "GetBucketEncryption" => ("GetEncryptionConfiguration", Reading),
+        "DeleteBucketCors" => ("PutBucketCors", Everything),
+        "DeleteBucketTagging" => ("PutBucketTagging", Everything),
+        "GetPublicAccessBlock" => ("GetBucketPublicAccessBlock", Reading),
         other if other.starts_with("Get") || other.starts_with("List") => (other, Reading),
         other => (other, Everything),
+    };
+    let name = match name {
+        "GetObject" | "DeleteObject" if versioned => format!("{name}Version"),
+        "GetObjectTagging" | "PutObjectTagging" | "DeleteObjectTagging" | "GetObjectAcl" | "PutObjectAcl"
+            if versioned =>
+        {
+            name.replace("Object", "ObjectVersion")
+        }
+        name => name.to_owned(),
     };
     (format!("s3:{name}"), needs)
 }
@@ -87,9 +104,9 @@ impl Access {
         who: Option<&AccessKey>,
         operation: &str,
         bucket: Option<&str>,
-        key: Option<&str>,
+        (key, versioned): (Option<&str>, bool),
     ) -> S3Result<()> {
-        let (action, needs) = action(operation);
+        let (action, needs) = action(operation, versioned);
         let held = bucket.and_then(|bucket| self.shelf.find_bucket(bucket));
         let policy = match (bucket, held.as_ref().and_then(|held| held.settings().policy.clone())) {
             // What was taken once is understood.
@@ -142,9 +159,22 @@ impl S3Access for Access {
         let who = self.who(context.credentials().map(|credentials| &*credentials.access_key))?;
         let path = context.s3_path();
         let (bucket, key) = (path.get_bucket_name(), path.get_object_key());
-        Self::check(self, who.as_ref(), context.s3_op().name(), bucket, key)?;
+        let versioned = parameter(context.uri(), "versionId").is_some();
+        match context.s3_op().name() {
+            // Its name comes in the form.
+            "PostObject" => {}
+            // Each is looked at by itself later.
+            "DeleteObjects" => Self::check(self, who.as_ref(), "DeleteObjects", bucket, (Some("*"), false))?,
+            name => Self::check(self, who.as_ref(), name, bucket, (key, versioned))?,
+        }
         context.extensions_mut().insert(Who(who));
         Ok(())
+    }
+
+    async fn post_object(&self, request: &mut S3Request<PostObjectInput>) -> S3Result<()> {
+        let who = request.extensions.get::<Who>().and_then(|who| who.0.clone());
+        let (bucket, key) = (request.input.bucket.as_str(), request.input.key.as_str());
+        Self::check(self, who.as_ref(), "PostObject", Some(bucket), (Some(key), false))
     }
 }
 

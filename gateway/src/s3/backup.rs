@@ -84,7 +84,7 @@ pub(crate) fn is_empty(catalogue: &dyn Catalogue) -> Result<bool> {
 
 /// Writes a saved catalogue into an empty one. Returns the number of entries.
 pub(crate) fn restore(backend: &dyn Backend, catalogue: &dyn Catalogue, url: &OffUrl) -> Result<u64> {
-    if !is_empty(catalogue)? {
+    if !is_empty(catalogue)? && catalogue.get(entry::RESTORING)?.is_none() {
         return Err(Fault::NotEmpty);
     }
     let store = backend.store();
@@ -107,11 +107,13 @@ pub(crate) fn restore(backend: &dyn Backend, catalogue: &dyn Catalogue, url: &Of
         left = left.checked_sub(taken).ok_or(Fault::NotSaved)?;
         changes.push(Change::Put(read_bytes(&mut saved, key)?, read_bytes(&mut saved, value)?));
     }
-    // The last number comes last, so that what was cut off is seen to be so.
+    // What is cut off in the middle is seen to be so.
     let count = changes.len() as u64;
+    catalogue.commit(&[Change::Put(entry::RESTORING.to_vec(), Vec::new())])?;
     for step in changes.chunks(STEP) {
         catalogue.commit(step)?;
     }
+    catalogue.commit(&[Change::Delete(entry::RESTORING.to_vec())])?;
     Ok(count)
 }
 

@@ -23,6 +23,51 @@ const STALLED: Duration = Duration::from_secs(30);
 /// The end of a body in chunks is within so many bytes of its own end.
 const TAIL: usize = 2048;
 
+/// The longest chunk: the library holds each in memory.
+const LONGEST_CHUNK: u64 = 64 << 20;
+
+/// Where a body in chunks is, so far that the lengths of chunks are known.
+#[derive(Default)]
+struct Chunks {
+    /// Bytes of the chunk, and of the line end behind it, that are still to come.
+    left: u64,
+    length: u64,
+    /// Behind the digits of a length, to the end of the line.
+    extension: bool,
+    /// Behind the empty chunk, where the trailers are.
+    ended: bool,
+}
+
+impl Chunks {
+    /// Goes on; `false` when a chunk is too long.
+    fn see(&mut self, mut bytes: &[u8]) -> bool {
+        while let Some((byte, rest)) = bytes.split_first().filter(|_| !self.ended) {
+            if self.left > 0 {
+                let skipped = bytes.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
+                self.left -= skipped as u64;
+                bytes = &bytes[skipped..];
+                continue;
+            }
+            match (char::from(*byte).to_digit(16), byte) {
+                (_, b'\n') => {
+                    self.ended = self.length == 0;
+                    self.left = if self.ended { 0 } else { self.length + 2 };
+                    (self.length, self.extension) = (0, false);
+                }
+                (Some(digit), _) if !self.extension => {
+                    self.length = self.length << 4 | u64::from(digit);
+                    if self.length > LONGEST_CHUNK {
+                        return false;
+                    }
+                }
+                _ => self.extension = true,
+            }
+            bytes = rest;
+        }
+        true
+    }
+}
+
 /// Why a body was cut off, for the answer: the library only knows that it was.
 #[derive(Clone, Default)]
 pub(crate) struct Verdict(Arc<Mutex<Option<Fault>>>);
@@ -47,13 +92,22 @@ pub(crate) struct Watched {
     checked: Option<(Digest, Expected)>,
     /// The last bytes, when the body comes in chunks that end with an empty one.
     tail: Option<Vec<u8>>,
+    chunks: Chunks,
     verdict: Verdict,
 }
 
 impl Watched {
     pub(crate) fn new(body: Incoming, most: u64, verdict: &Verdict) -> Self {
         let patience = Box::pin(sleep(STALLED));
-        Self { body, patience, left: most, checked: None, tail: None, verdict: verdict.clone() }
+        Self {
+            body,
+            patience,
+            left: most,
+            checked: None,
+            tail: None,
+            chunks: Chunks::default(),
+            verdict: verdict.clone(),
+        }
     }
 
     /// Its digests must be these.
@@ -76,6 +130,10 @@ impl Watched {
         if let Some(tail) = &mut self.tail {
             tail.extend_from_slice(&bytes[bytes.len().saturating_sub(TAIL)..]);
             tail.drain(..tail.len().saturating_sub(TAIL));
+            if !self.chunks.see(bytes) {
+                let message = "a chunk is longer than 64 MiB, and would be held in memory";
+                return Err(self.verdict.set(fault(S3ErrorCode::EntityTooLarge, message)));
+            }
         }
         Ok(())
     }
@@ -122,5 +180,25 @@ impl HttpBody for Watched {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_chunks_are_seen_wherever_the_pieces_end() {
+        let body = b"5;chunk-signature=abcdef\r\nhello\r\n3\r\n\n\n9\r\n0\r\nx-amz-checksum-crc32:AAAAAA==\r\n\r\n";
+        for step in 1..body.len() {
+            let mut chunks = Chunks::default();
+            assert!(body.chunks(step).all(|piece| chunks.see(piece)), "{step}");
+            assert_eq!(chunks.left, 0);
+        }
+        let long = b"5\r\nhello\r\n4000001;x\r\n";
+        for step in 1..long.len() {
+            let mut chunks = Chunks::default();
+            assert!(!long.chunks(step).all(|piece| chunks.see(piece)), "{step}");
+        }
     }
 }

@@ -15,6 +15,7 @@ use cas::Change;
 use s3s::S3ErrorCode;
 
 use crate::s3::{
+    backup,
     catalogue::Catalogue,
     entry,
     fault::{Fault, Result, fault},
@@ -120,6 +121,8 @@ impl Committer {
         let counts = Arc::new(Mutex::new(read_counts(catalogue.as_ref())?));
         let last = match catalogue.get(entry::LAST)? {
             Some(value) => value.try_into().map(u64::from_be_bytes).map_err(|_| Fault::Lost("the last number"))?,
+            // Numbers that were given must not be given again.
+            None if !backup::is_empty(catalogue.as_ref())? => return Err(Fault::Lost("the last number")),
             None => 0,
         };
         let last = Arc::new(AtomicU64::new(last));
@@ -260,6 +263,9 @@ impl Writer {
                     None => own.packs.remove(&number),
                 };
             }
+        } else if let Ok(found) = read_counts(self.catalogue.as_ref()) {
+            // What was written may be there all the same.
+            *lock(&self.counts) = found;
         }
         for one in done {
             let told = match &outcome {

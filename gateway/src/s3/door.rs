@@ -11,7 +11,7 @@ use s3s::{
 };
 use tokio::{
     net::TcpListener,
-    task::spawn_blocking,
+    task::{JoinError, spawn_blocking},
     time::{Instant, sleep_until, timeout},
 };
 use tokio_rustls::TlsAcceptor;
@@ -62,6 +62,17 @@ impl From<Fault> for BucketsError {
         match fault {
             Fault::Code { code: S3ErrorCode::NoSuchBucket, .. } => Self::NoBucket,
             other => Self::Failed(other.to_string()),
+        }
+    }
+}
+
+/// What something came to. What went wrong is written down, and tried again the next time.
+fn told<T>(what: &str, outcome: Result<Result<T, Fault>, JoinError>) -> Option<T> {
+    match outcome.map_err(|_| Fault::Worker).flatten() {
+        Ok(done) => Some(done),
+        Err(error) => {
+            tracing::warn!(%error, "{what}");
+            None
         }
     }
 }
@@ -178,39 +189,40 @@ impl BucketDoor {
         Ok(backup::restore(backend, catalogue, url)?)
     }
 
-    async fn save(&self) -> Result<(), BucketsError> {
+    async fn save(&self) -> bool {
         let shelf = Arc::clone(&self.shelf);
-        spawn_blocking(move || shelf.save()).await.map_err(|_| Fault::Worker)??;
-        Ok(())
+        let saving = spawn_blocking(move || if shelf.buckets().is_empty() { Ok(()) } else { shelf.save().map(drop) });
+        told("the list of buckets is not saved", saving.await).is_some()
     }
 
     /// Packs small objects, follows life cycles and saves the catalogue, until `stop` is ready.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub async fn care(&self, stop: impl Future<Output = ()>) -> Result<(), BucketsError> {
+    pub async fn care(&self, stop: impl Future<Output = ()>) {
         let mut stop = std::pin::pin!(stop);
         let mut waiting = Waiting::default();
         let mut life = tokio::time::interval(LIFE);
         let mut packing = tokio::time::interval(PACKING);
-        let mut saved = self.shelf.committer.writes();
+        // What was written before the start may not have been saved.
+        let mut saved = None;
         let mut next = Instant::now() + SAVING.0;
         loop {
             tokio::select! {
                 () = &mut stop => {
-                    return if self.shelf.committer.writes() == saved { Ok(()) } else { self.save().await };
+                    if saved != Some(self.shelf.committer.writes()) {
+                        self.save().await;
+                    }
+                    return;
                 }
                 () = sleep_until(next) => {
-                    let began = Instant::now();
-                    if self.shelf.committer.writes() != saved {
-                        self.save().await?;
+                    let (began, writes) = (Instant::now(), self.shelf.committer.writes());
+                    // Saving is a write, too.
+                    if saved != Some(writes) && self.save().await {
+                        saved = Some(writes + 1);
                     }
-                    saved = self.shelf.committer.writes();
                     next = Instant::now() + SAVING.0.max(SAVING.1 * began.elapsed());
                 }
                 _ = life.tick() => {
                     let shelf = Arc::clone(&self.shelf);
-                    spawn_blocking(move || shelf.follow_life_cycles()).await.map_err(|_| Fault::Worker)??;
+                    told("life cycles are not followed", spawn_blocking(move || shelf.follow_life_cycles()).await);
                 }
                 _ = packing.tick() => loop {
                     let shelf = Arc::clone(&self.shelf);
@@ -218,9 +230,13 @@ impl BucketDoor {
                         let more = shelf.pack(&mut waiting);
                         (more, waiting)
                     });
-                    let (more, after) = turn.await.map_err(|_| Fault::Worker)?;
+                    let Ok((more, after)) = turn.await else {
+                        waiting = Waiting::default();
+                        break;
+                    };
                     waiting = after;
-                    if !more? {
+                    // A full store is no reason to stop: what waits is safe where it is.
+                    if !told("small objects are not packed", Ok(more)).unwrap_or(false) {
                         break;
                     }
                 },

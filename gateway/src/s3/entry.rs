@@ -17,9 +17,8 @@ pub(crate) const BUCKETS: &[u8] = b"b";
 pub(crate) const PACKS: &[u8] = b"k";
 /// The bytes of all small objects.
 pub(crate) const SMALL: &[u8] = b"i";
-/// What refers to files: parts of uploads, versions that are not current, and those that are. A scan is of one moment,
-/// and between two scans a reference may move from a part or an older version to a current one, or back.
-pub(crate) const REFERRING: [&[u8]; 4] = [b"p", b"v", b"o", b"v"];
+/// Is there while a saved catalogue is being written.
+pub(crate) const RESTORING: &[u8] = b"a";
 /// The URL of the catalogue as it was saved last.
 pub(crate) const SAVED: &[u8] = b"c";
 /// The last number that was given to a version.

@@ -24,6 +24,9 @@ pub(crate) enum Fault {
     /// There are buckets already.
     #[error("there are buckets already")]
     NotEmpty,
+    /// A saved catalogue was brought back in part only.
+    #[error("the buckets were brought back in part only; bring them back again with `offs bucket restore`")]
+    HalfRestored,
     /// A file is no saved catalogue.
     #[error("that file is no list of buckets")]
     NotSaved,
@@ -72,6 +75,7 @@ impl From<Fault> for S3Error {
             | Fault::Lost(_)
             | Fault::Snapshot(_)
             | Fault::NotEmpty
+            | Fault::HalfRestored
             | Fault::NotSaved
             | Fault::Worker => {
                 tracing::warn!(error = %fault, "a request of an S3 client failed");

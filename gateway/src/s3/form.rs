@@ -17,6 +17,7 @@ use crate::s3::{body::Watched, fault::fault};
 /// All fields but the file are at most so long.
 pub(crate) const LONGEST_FIELDS: usize = 128 << 10;
 
+const FILE: &[u8] = b"name=\"file\"";
 const STANDS_FOR: &[u8] = b"${filename}";
 
 fn find(text: &[u8], part: &[u8]) -> Option<usize> {
@@ -25,7 +26,7 @@ fn find(text: &[u8], part: &[u8]) -> Option<usize> {
 
 /// The fields with the file's name put in, once all of them are there.
 fn named(fields: &[u8]) -> Option<Vec<u8>> {
-    let file = find(fields, b"name=\"file\"")?;
+    let file = find(fields, FILE)?;
     let line = &fields[file..];
     let line = &line[..find(line, b"\r\n")?];
     let start = find(line, b"filename=\"").map_or(line.len(), |at| at + 10);
@@ -52,11 +53,15 @@ impl Form {
         let mut fields = BytesMut::new();
         let mut begun = VecDeque::new();
         // What comes with the last of the fields belongs to the file already.
+        let (mut file, mut searched) = (None, 0_usize);
         loop {
-            let whole = find(&fields, b"name=\"file\"").is_some_and(|at| find(&fields[at..], b"\r\n\r\n").is_some());
-            if whole {
+            // What was searched is not searched again.
+            let from = searched.saturating_sub(FILE.len());
+            file = file.or_else(|| find(&fields[from..], FILE).map(|at| from + at));
+            if file.is_some_and(|at| find(&fields[at.max(searched.saturating_sub(4))..], b"\r\n\r\n").is_some()) {
                 break;
             }
+            searched = fields.len();
             if fields.len() > LONGEST_FIELDS {
                 let message = "Your POST request fields preceding the upload file were too large.";
                 return Err(fault(S3ErrorCode::MaxPostPreDataLengthExceededError, message).into());
@@ -68,7 +73,7 @@ impl Form {
                 fields.extend_from_slice(&bytes);
             }
         }
-        if find(&fields, b"name=\"key\"").is_none() && find(&fields, b"name=\"file\"").is_some() {
+        if find(&fields, b"name=\"key\"").is_none() && file.is_some() {
             let message = "Bucket POST must contain a field named 'key'.";
             return Err(fault(S3ErrorCode::InvalidArgument, message).into());
         }

@@ -6,10 +6,14 @@ use futures_util::FutureExt as _;
 use hyper::{
     HeaderMap, Method, Request, Response, StatusCode, Uri,
     body::Incoming,
-    header::{ALLOW, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderValue, LOCATION, ORIGIN, SERVER},
+    header::{
+        ALLOW, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderValue, LOCATION, ORIGIN,
+        SERVER,
+    },
 };
 use percent_encoding::utf8_percent_encode;
 use s3s::{Body, S3Error, S3ErrorCode, S3Result, service::S3Service};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::s3::{
     access::Access,
@@ -21,7 +25,8 @@ use crate::s3::{
     object::Website,
     read_object::sum_header,
     service::{KEPT, KINDS, LONGEST, check_sums, md5_of},
-    target::Target,
+    shelf::no_bucket,
+    target::{Target, parameter},
 };
 
 /// The longest document that is read as a whole: a thousand long names to delete.
@@ -31,9 +36,13 @@ pub(crate) const LONGEST_FORM: u64 = 16 << 20;
 /// A presigned request is good for at most a week.
 const LONGEST_SIGNED: u64 = 7 * 86_400;
 
+/// Forms that are read at a time: each file is held in memory.
+const FORMS: usize = 8;
+
 pub(crate) struct Front {
     service: S3Service,
     access: Access,
+    forms: Semaphore,
 }
 
 fn refused(code: S3ErrorCode, message: &'static str) -> S3Error {
@@ -44,16 +53,9 @@ fn refused(code: S3ErrorCode, message: &'static str) -> S3Error {
 const ONCE: [&str; 6] =
     ["host", "authorization", "x-amz-date", "x-amz-content-sha256", "content-length", "x-amz-decoded-content-length"];
 
-/// The parameters of a query that begin so, decoded.
-fn parameter(uri: &Uri, name: &str) -> Option<String> {
-    form_urlencoded::parse(uri.query()?.as_bytes())
-        .find(|(known, _)| known == name)
-        .map(|(_, value)| value.into_owned())
-}
-
 impl Front {
-    pub(crate) const fn new(service: S3Service, access: Access) -> Self {
-        Self { service, access }
+    pub(crate) fn new(service: S3Service, access: Access) -> Self {
+        Self { service, access, forms: Semaphore::new(FORMS) }
     }
 
     pub(crate) async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
@@ -91,6 +93,7 @@ impl Front {
             request.headers().contains_key(AUTHORIZATION) || parameter(request.uri(), "X-Amz-Signature").is_some();
         let verdict = Verdict::default();
         let is_form = is_form(&request);
+        let form = if is_form { Some(self.begin_form(&request)?) } else { None };
         let is_object = self.access.domains.object(request.headers(), request.uri()).is_some();
         let request = watch(request, (is_form, is_object), &verdict).await?;
         if !signed
@@ -100,12 +103,24 @@ impl Front {
             return self.page(request, target, &website).await;
         }
         let answer = self.pass(request).await?;
+        drop(form);
         match verdict.take() {
             // The library only knows that the body ended.
             Some(fault) if !answer.status().is_success() => Err(fault.into()),
             None if is_form => Ok(of_form(answer)),
             _ => Ok(answer),
         }
+    }
+
+    /// The right to read a form, which anybody may send.
+    fn begin_form(&self, request: &Request<Incoming>) -> S3Result<SemaphorePermit<'_>> {
+        let target = self.access.domains.target(request.headers(), request.uri());
+        if target.is_none_or(|target| self.access.shelf.find_bucket(&target.bucket).is_none()) {
+            return Err(no_bucket().into());
+        }
+        self.forms
+            .try_acquire()
+            .map_err(|_| refused(S3ErrorCode::SlowDown, "too many forms at once; try again in a moment"))
     }
 
     async fn pass(&self, request: Request<Body>) -> S3Result<Response<Body>> {
@@ -329,6 +344,18 @@ fn check_credential(credential: &str) -> S3Result<()> {
     Ok(())
 }
 
+/// The list of signed headers, of which there is one, and which is nothing but names.
+fn signed_headers(authorization: &str) -> S3Result<&str> {
+    let wrong = || {
+        refused(S3ErrorCode::AuthorizationHeaderMalformed, "The authorization header that you provided is not valid.")
+    };
+    let mut lists = authorization.split("SignedHeaders=").skip(1);
+    let list = lists.next().and_then(|list| list.split(',').next()).map(str::trim_end).ok_or_else(wrong)?;
+    let plain =
+        list.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b';'));
+    if plain && lists.next().is_none() { Ok(list) } else { Err(wrong()) }
+}
+
 fn check_signature(request: &Request<Incoming>) -> S3Result<()> {
     let (headers, uri) = (request.headers(), request.uri());
     let old = "signatures of version 2 are not taken; use AWS4-HMAC-SHA256";
@@ -348,19 +375,33 @@ fn check_signature(request: &Request<Incoming>) -> S3Result<()> {
     if decoded.is_some_and(|text| text.is_empty() || text.len() > 18 || !text.iter().all(u8::is_ascii_digit)) {
         return Err(refused(S3ErrorCode::InvalidArgument, "x-amz-decoded-content-length is a number"));
     }
+    let presigned = parameter(uri, "X-Amz-Signature").is_some();
+    if ["AWSAccessKeyId", "Signature"].iter().any(|name| parameter(uri, name).is_some()) {
+        return Err(refused(S3ErrorCode::InvalidRequest, old));
+    }
+    if presigned && authorization.is_some() {
+        // One would be looked at here, and the other by the library.
+        let message = "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, Signature query \
+                       string parameter or the Authorization header should be specified";
+        return Err(refused(S3ErrorCode::InvalidArgument, message));
+    }
+    let chunked = headers.get("x-amz-content-sha256").is_some_and(|value| value.as_bytes().starts_with(b"STREAMING-"));
+    let encoded = headers.get(CONTENT_ENCODING).is_some_and(|value| value.as_bytes().starts_with(b"aws-chunked"));
+    if (chunked || encoded) && !(chunked && authorization.is_some()) {
+        let message = "a body in chunks needs a signed header x-amz-content-sha256 that says so";
+        return Err(refused(S3ErrorCode::InvalidRequest, message));
+    }
     let signed = match authorization {
         Some(value) if value.starts_with("AWS ") => return Err(refused(S3ErrorCode::InvalidRequest, old)),
-        Some(value) if !value.starts_with("AWS4-HMAC-SHA256") => {
+        Some(value) if !value.starts_with("AWS4-HMAC-SHA256 ") => {
             return Err(refused(S3ErrorCode::InvalidArgument, "Unsupported Authorization Type"));
         }
         Some(value) => {
             let credential = value.split([',', ' ']).find_map(|part| part.trim().strip_prefix("Credential="));
             check_credential(credential.unwrap_or_default())?;
-            let names = value.split([',', ' ']).find_map(|part| part.trim().strip_prefix("SignedHeaders="));
-            Some(names.unwrap_or_default().to_owned())
+            Some(signed_headers(value)?.to_owned())
         }
-        None if parameter(uri, "AWSAccessKeyId").is_some() => return Err(refused(S3ErrorCode::InvalidRequest, old)),
-        None if parameter(uri, "X-Amz-Signature").is_some() => {
+        None if presigned => {
             check_credential(&parameter(uri, "X-Amz-Credential").unwrap_or_default())?;
             let expires = parameter(uri, "X-Amz-Expires").and_then(|seconds| seconds.parse::<u64>().ok());
             if expires.is_none_or(|seconds| seconds > LONGEST_SIGNED) {
@@ -372,6 +413,9 @@ fn check_signature(request: &Request<Incoming>) -> S3Result<()> {
         None => None,
     };
     let Some(signed) = signed else { return Ok(()) };
+    if headers.iter().any(|(name, value)| name.as_str().starts_with("x-amz-") && value.to_str().is_err()) {
+        return Err(refused(S3ErrorCode::InvalidArgument, "headers that are signed are text of ASCII"));
+    }
     let is_signed = |name: &str| signed.split(';').any(|known| known == name);
     if !is_signed("host") || headers.keys().any(|name| name.as_str().starts_with("x-amz-") && !is_signed(name.as_str()))
     {

@@ -127,10 +127,10 @@ impl Keys {
             Err(error) => return Err(failed("read", error)),
         };
         let stamp = (metadata.len(), metadata.ino(), metadata.mtime(), metadata.mtime_nsec());
+        if metadata.mode() & 0o077 != 0 {
+            return Err(KeysError::Exposed { path: self.path.clone() });
+        }
         if cached.stamp != Some(stamp) {
-            if metadata.mode() & 0o077 != 0 {
-                return Err(KeysError::Exposed { path: self.path.clone() });
-            }
             let text = fs::read(&self.path).map_err(|error| failed("read", error))?;
             let keys = serde_json::from_slice(&text)
                 .map_err(|source| KeysError::Damaged { path: self.path.clone(), source })?;
@@ -154,6 +154,7 @@ impl Keys {
         rights: Rights,
         days: Option<u32>,
     ) -> Result<AccessKey, KeysError> {
+        let _alone = self.lock()?;
         let mut keys = Vec::clone(&*self.list()?);
         if keys.iter().any(|key| key.name == name) {
             return Err(KeysError::Taken { name: name.to_owned() });
@@ -174,11 +175,23 @@ impl Keys {
 
     /// Takes a key back, by its name or its public half.
     pub fn revoke(&self, name: &str) -> Result<AccessKey, KeysError> {
+        let _alone = self.lock()?;
         let mut keys = Vec::clone(&*self.list()?);
         let at = keys.iter().position(|key| key.name == name || key.access == name);
         let gone = at.map(|at| keys.remove(at)).ok_or_else(|| KeysError::Unknown { name: name.to_owned() })?;
         self.write(&keys)?;
         Ok(gone)
+    }
+
+    /// While this lives, no other process changes the file.
+    fn lock(&self) -> Result<File, KeysError> {
+        let path = self.path.with_extension("lock");
+        let lock = || {
+            let file = File::options().write(true).create(true).truncate(false).mode(0o600).open(&path)?;
+            file.lock()?;
+            Ok(file)
+        };
+        lock().map_err(|source| KeysError::Io { action: "lock", path: path.clone(), source })
     }
 
     fn write(&self, keys: &[AccessKey]) -> Result<(), KeysError> {

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use crate::s3::{
     fault::{Fault, Result},
     list::{Asked, Entry},
-    object::{LifecycleRule, Version, Versioning},
+    object::{LifecycleRule, Version},
     shelf::{Shelf, Wish, now},
 };
 
@@ -35,7 +35,7 @@ impl Shelf {
     pub(crate) fn follow_life_cycles(&self) -> Result<()> {
         for (bucket, settings) in self.buckets() {
             for rule in settings.lifecycle.iter().filter(|rule| rule.enabled) {
-                match self.follow(&bucket, rule, settings.versioning) {
+                match self.follow(&bucket, rule) {
                     // It was removed meanwhile.
                     Err(Fault::Code { .. }) => break,
                     done => done?,
@@ -45,7 +45,7 @@ impl Shelf {
         Ok(())
     }
 
-    fn follow(&self, bucket: &str, rule: &LifecycleRule, versioning: Versioning) -> Result<()> {
+    fn follow(&self, bucket: &str, rule: &LifecycleRule) -> Result<()> {
         if let Some(days) = rule.abort_days {
             let before = now().saturating_sub(DAY * u64::from(days));
             for (name, id) in self.uploads_before(bucket, &rule.prefix, before)? {
@@ -63,7 +63,7 @@ impl Shelf {
             let mut names: Vec<_> = page.entries.iter().map(Entry::name).collect();
             names.dedup();
             for name in names {
-                self.follow_object(bucket, name, rule, versioning)?;
+                self.follow_object(bucket, name, rule)?;
             }
             if !page.more {
                 return Ok(());
@@ -71,7 +71,7 @@ impl Shelf {
         }
     }
 
-    fn follow_object(&self, bucket: &str, name: &str, rule: &LifecycleRule, versioning: Versioning) -> Result<()> {
+    fn follow_object(&self, bucket: &str, name: &str, rule: &LifecycleRule) -> Result<()> {
         let Some(current) = self.current(bucket, name)? else { return Ok(()) };
         let mut older = Vec::new();
         self.each_older(bucket, name, &mut |version| {
@@ -83,25 +83,27 @@ impl Shelf {
             let mut since = current.modified;
             for version in &older {
                 if is_old(since, days) && rule.covers(version) {
-                    self.delete(bucket, name, Some(&version.id()), &Wish::default())?;
+                    self.end(bucket, name, Some(&version.id()), version.seq)?;
                 }
                 since = version.modified;
             }
         }
         if current.deleted {
             if rule.marks && older.is_empty() {
-                self.delete(bucket, name, Some(&current.id()), &Wish::default())?;
+                self.end(bucket, name, Some(&current.id()), current.seq)?;
             }
         } else if rule.covers(&current) && rule.ends(&current) {
-            // Only what was looked at: what was put over it meanwhile stays.
-            let wish = Wish { is: Some(vec![current.etag.clone()]), is_not: None };
-            match self.delete(bucket, name, None, &wish) {
-                Err(Fault::Code { .. }) if versioning != Versioning::Enabled => {}
-                done => {
-                    done?;
-                }
-            }
+            self.end(bucket, name, None, current.seq)?;
         }
         Ok(())
+    }
+
+    /// Deletes what was looked at; what was put over it meanwhile stays.
+    fn end(&self, bucket: &str, name: &str, id: Option<&str>, seq: u64) -> Result<()> {
+        let wish = Wish { seq: Some(seq), ..Wish::default() };
+        match self.delete(bucket, name, id, &wish) {
+            Err(Fault::Code { .. }) => Ok(()),
+            done => done.map(drop),
+        }
     }
 }

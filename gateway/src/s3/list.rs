@@ -106,8 +106,11 @@ impl Shelf {
         {
             let mut all = Vec::new();
             self.all_versions(bucket, name, self.current(bucket, name)?, &mut all)?;
-            if let Some(at) = all.iter().position(|(version, _)| version.id() == id) {
-                begun = all.split_off(at + 1);
+            match (all.iter().position(|(version, _)| version.id() == id), u64::from_str_radix(id, 16)) {
+                (Some(at), _) => begun = all.split_off(at + 1),
+                // It was deleted meanwhile, as clients do who delete what they are told of.
+                (None, Ok(seq)) => begun = all.into_iter().filter(|(version, _)| version.seq < seq).collect(),
+                (None, Err(_)) => begun = all,
             }
         }
         let name = asked.after.clone().unwrap_or_default();
@@ -228,6 +231,7 @@ impl Shelf {
                 _ => name <= after,
             });
             let all = together(name, asked);
+            let seen = seen || all.is_some() && all == asked.after.as_deref();
             let told = |page: &Page<_>| page.entries.last().is_some_and(|last: &Entry<_>| Some(last.name()) == all);
             if seen || told(&page) {
                 return ControlFlow::Continue(());

@@ -6,6 +6,7 @@ use s3s::{S3, S3Error, S3ErrorCode, S3Request, S3Response, dto};
 
 use crate::s3::{
     access::Who,
+    committer::Plan,
     digest::Expected,
     fault::Fault,
     list::{Asked, Entry, most, together},
@@ -14,9 +15,9 @@ use crate::s3::{
     read_object::TRIES,
     receive::SMALL,
     service::{
-        Answer, Encoding, MOST_METADATA, OWNER, Service, about, answer, bad, check_acl, class_of, etag, expected,
-        full_control, kind_name, kind_of, length, not_set, owner, read_token, refuse_sse, said_sums, sum_of, sum_type,
-        tell_sum, timestamp, token_of, version_id, wishes, without_chunks,
+        Answer, Encoding, MOST_METADATA, OWNER, Service, about, answer, bad, check_acl, check_grants, class_of, etag,
+        expected, full_control, kind_name, kind_of, length, not_set, owner, read_token, refuse_sse, said_sums, sum_of,
+        sum_type, tell_sum, timestamp, token_of, version_id, wishes, without_chunks,
     },
     settings,
     shelf::{Content, Deleted, Doomed, New, Shelf, Wish},
@@ -297,7 +298,9 @@ impl S3 for Service {
 
     async fn put_bucket_acl(&self, request: S3Request<dto::PutBucketAclInput>) -> Answer<dto::PutBucketAclOutput> {
         self.settings(&request.input.bucket)?;
+        refuse_sse(&request.headers)?;
         check_acl(request.input.acl.as_ref().map(dto::BucketCannedACL::as_str))?;
+        check_grants(request.input.access_control_policy.as_ref())?;
         answer(dto::PutBucketAclOutput::default())
     }
 
@@ -428,11 +431,17 @@ impl S3 for Service {
             about.storage_class = said.storage_class.clone().or(about.storage_class);
             about.redirect.clone_from(&said.redirect);
             let (bucket, key, wish) = (bucket.clone(), key.clone(), wish.clone());
+            let (from, of) = match &input.copy_source {
+                dto::CopySource::Bucket { bucket, key, .. } => (bucket.to_string(), key.to_string()),
+                _ => return Err(bad(S3ErrorCode::InvalidArgument, "only buckets can be copied from")),
+            };
             tries += 1;
-            let made = self.do_blocking(move |shelf| match copy(shelf, &source, (&bucket, &key), about, kind, &wish) {
-                // It was overwritten or packed meanwhile.
-                Err(Fault::Lost(_)) if tries < TRIES => Ok(None),
-                made => made.map(Some),
+            let made = self.do_blocking(move |shelf| {
+                match copy(shelf, (&from, &of, &source), (&bucket, &key), about, kind, &wish) {
+                    // It was overwritten or packed meanwhile.
+                    Err(Fault::Lost(_)) if tries < TRIES => Ok(None),
+                    made => made.map(Some),
+                }
             });
             if let Some(copied) = made.await? {
                 break copied;
@@ -490,12 +499,13 @@ impl S3 for Service {
             });
         };
         for object in objects {
-            match access.check(who.as_ref(), "DeleteObject", Some(&bucket), Some(&object.key)) {
+            let which = (Some(&*object.key), object.version_id.is_some());
+            match access.check(who.as_ref(), "DeleteObject", Some(&bucket), which) {
                 Err(error) => fail(error, object.key, object.version_id),
                 Ok(()) => doomed.push(Doomed {
                     name: object.key,
                     version: object.version_id,
-                    wish: Wish { is: object.e_tag.map(|tag| vec![tag.into_value()]), is_not: None },
+                    wish: Wish { is: object.e_tag.map(|tag| vec![tag.into_value()]), ..Wish::default() },
                 }),
             }
         }
@@ -530,8 +540,10 @@ impl S3 for Service {
     }
 
     async fn put_object_acl(&self, request: S3Request<dto::PutObjectAclInput>) -> Answer<dto::PutObjectAclOutput> {
+        refuse_sse(&request.headers)?;
         let input = request.input;
         check_acl(input.acl.as_ref().map(dto::ObjectCannedACL::as_str))?;
+        check_grants(input.access_control_policy.as_ref())?;
         self.do_blocking(move |shelf| shelf.version(&input.bucket, &input.key, input.version_id.as_deref())).await?;
         answer(dto::PutObjectAclOutput::default())
     }
@@ -850,6 +862,7 @@ impl S3 for Service {
         let upload = self.do_blocking(move |shelf| shelf.upload(&bucket, &key, &id)).await?;
         let kinds: Vec<_> = upload.sum.into_iter().collect();
         let mut tries = 0;
+        let _slot = self.shelf().begin_storing().await?;
         let (etag, sum) = loop {
             let source = self.source(&input.copy_source, &headers, &extensions).await?;
             let range = source_range(input.copy_source_range.as_deref(), source.length)?;
@@ -1066,7 +1079,7 @@ fn source_range(asked: Option<&str>, length: u64) -> Result<Range<u64>, S3Error>
 /// Makes a copy. Files are shared; what is in the catalogue or packed is copied.
 fn copy(
     shelf: &Shelf,
-    source: &Version,
+    (from, of, source): (&str, &str, &Version),
     (bucket, name): (&str, &str),
     about: crate::s3::object::About,
     kind: Option<SumKind>,
@@ -1096,5 +1109,12 @@ fn copy(
         sum = sum_of(&digest.finish());
     }
     let new = New { content, etag: source.etag.clone(), sum, about, parts: source.parts.clone(), upload: None };
-    shelf.put(bucket, name, new, wish)
+    let held = shelf.bucket(bucket)?;
+    let _gate = held.enter()?;
+    let _both = shelf.lock_all([Shelf::lock_of(from, of), Shelf::lock_of(bucket, name)].into_iter());
+    // While it is there, collection keeps what both have from now on.
+    if shelf.of_number(from, of, source.seq)?.is_none() {
+        return Err(Fault::Lost("the source of a copy"));
+    }
+    shelf.put_locked(bucket, name, new, wish, &held.settings(), Plan::default())
 }

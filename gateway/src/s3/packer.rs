@@ -15,6 +15,8 @@ use crate::s3::{
 
 /// A file is made when so many bytes wait.
 const PACK: usize = 8 << 20;
+/// Or so many objects.
+const MOST: usize = 4096;
 /// Or when one of them has waited so long.
 const PATIENCE: std::time::Duration = std::time::Duration::from_mins(1);
 /// Files that are shorter than this are joined, when there are so many.
@@ -49,7 +51,6 @@ impl Shelf {
     /// Packs what there is to pack; whether there may be more.
     pub(crate) fn pack(&self, waiting: &mut Waiting) -> Result<bool> {
         let (mut moving, more) = self.small()?;
-        let bytes: usize = moving.iter().map(|one| one.bytes.len()).sum();
         let old = match waiting.since {
             Some((when, last)) if when.elapsed() > PATIENCE => {
                 waiting.since = None;
@@ -61,11 +62,11 @@ impl Shelf {
                 false
             }
         };
-        let ripe = bytes >= PACK || old;
+        let ripe = more || old;
         if !ripe {
             moving.clear();
         }
-        self.sparse(&mut moving)?;
+        self.sparse(&mut moving);
         if moving.is_empty() {
             return Ok(false);
         }
@@ -75,22 +76,23 @@ impl Shelf {
 
     /// As many small objects as fill a file; whether there are more.
     fn small(&self) -> Result<(Vec<Moving>, bool)> {
-        let (mut moving, mut bytes, mut failed) = (Vec::new(), 0, false);
+        let (mut moving, mut bytes, mut full) = (Vec::new(), 0, false);
         self.catalogue.scan_from(entry::SMALL, entry::SMALL, &mut |key, value| {
             let Some((bucket, name, content)) = entry::split_owned(value) else {
-                failed = true;
-                return ControlFlow::Break(());
+                tracing::error!(number = entry::number(key), "a small object cannot be packed");
+                return ControlFlow::Continue(());
             };
             bytes += content.len();
             let (bucket, name) = (bucket.to_owned(), name.to_owned());
             moving.push(Moving { bucket, name, seq: entry::number(key), bytes: content.to_vec(), from: None });
-            if bytes >= PACK { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            full = bytes >= PACK || moving.len() >= MOST;
+            if full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })?;
-        if failed { Err(Fault::Lost("the owner of a small object")) } else { Ok((moving, bytes >= PACK)) }
+        Ok((moving, full))
     }
 
     /// Adds the objects of files of which little is left, or that are short, as far as they fit.
-    fn sparse(&self, moving: &mut Vec<Moving>) -> Result<()> {
+    fn sparse(&self, moving: &mut Vec<Moving>) {
         let packs = self.committer.packs();
         let is_short = |pack: &Pack| pack.length < SHORT;
         let many = packs.iter().filter(|(_, pack)| is_short(pack)).count() >= MANY_SHORT;
@@ -101,9 +103,10 @@ impl Shelf {
             }
             let Some(left) = usize::try_from(pack.live).ok().and_then(|live| room.checked_sub(live)) else { continue };
             room = left;
-            self.residents(number, moving)?;
+            if let Err(error) = self.residents(number, moving) {
+                tracing::warn!(number, %error, "a packed file cannot be read, and is not packed again");
+            }
         }
-        Ok(())
     }
 
     fn residents(&self, pack: u64, moving: &mut Vec<Moving>) -> Result<()> {
@@ -113,19 +116,21 @@ impl Shelf {
             found.push((entry::number(key), value.to_vec()));
             ControlFlow::Continue(())
         })?;
+        let mut read = Vec::new();
         for (seq, owner) in found {
             let (bucket, name, _) = entry::split_owned(&owner).ok_or(Fault::Lost("the owner of a packed object"))?;
             // What is deleted meanwhile need not be moved.
             let Some((_, version)) = self.of_number(bucket, name, seq)? else { continue };
             let bytes = self.bytes(&version, &(0..version.length))?.to_vec();
             let (bucket, name) = (bucket.to_owned(), name.to_owned());
-            moving.push(Moving { bucket, name, seq, bytes, from: Some(pack) });
+            read.push(Moving { bucket, name, seq, bytes, from: Some(pack) });
         }
+        moving.extend(read);
         Ok(())
     }
 
     /// The version with a number, and its key.
-    fn of_number(&self, bucket: &str, name: &str, seq: u64) -> Result<Option<(Vec<u8>, Version)>> {
+    pub(crate) fn of_number(&self, bucket: &str, name: &str, seq: u64) -> Result<Option<(Vec<u8>, Version)>> {
         let key = entry::object(bucket, name.as_bytes());
         if let Some(version) = self.read::<Version>(&key)?
             && version.seq == seq

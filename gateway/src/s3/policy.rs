@@ -69,6 +69,53 @@ pub(crate) enum Says {
     Nothing,
 }
 
+/// What a policy may speak of. A name that is not here would never be asked for, and a denial of it be none.
+const ACTIONS: [&str; 43] = [
+    "AbortMultipartUpload",
+    "CreateBucket",
+    "DeleteBucket",
+    "DeleteBucketPolicy",
+    "DeleteBucketWebsite",
+    "DeleteObject",
+    "DeleteObjectTagging",
+    "DeleteObjectVersion",
+    "DeleteObjectVersionTagging",
+    "GetBucketAcl",
+    "GetBucketCors",
+    "GetBucketLocation",
+    "GetBucketLogging",
+    "GetBucketOwnershipControls",
+    "GetBucketPolicy",
+    "GetBucketPolicyStatus",
+    "GetBucketPublicAccessBlock",
+    "GetBucketRequestPayment",
+    "GetBucketTagging",
+    "GetBucketVersioning",
+    "GetBucketWebsite",
+    "GetEncryptionConfiguration",
+    "GetLifecycleConfiguration",
+    "GetObject",
+    "GetObjectAcl",
+    "GetObjectTagging",
+    "GetObjectVersion",
+    "GetObjectVersionAcl",
+    "GetObjectVersionTagging",
+    "ListBucket",
+    "ListBucketMultipartUploads",
+    "ListBucketVersions",
+    "ListMultipartUploadParts",
+    "PutBucketAcl",
+    "PutBucketCors",
+    "PutBucketPolicy",
+    "PutBucketTagging",
+    "PutBucketVersioning",
+    "PutBucketWebsite",
+    "PutLifecycleConfiguration",
+    "PutObject",
+    "PutObjectTagging",
+    "PutObjectVersionTagging",
+];
+
 const ARN: &str = "arn:aws:s3:::";
 
 /// Whether a text is of a pattern with `*` and `?`.
@@ -117,7 +164,11 @@ impl Policy {
                 }
             }
             for action in statement.actions.as_slice() {
-                if action != "*" && !action.starts_with("s3:") {
+                let name = action.to_ascii_lowercase();
+                let known = |name: &str| {
+                    name.contains(['*', '?']) || ACTIONS.iter().any(|known| known.eq_ignore_ascii_case(name))
+                };
+                if name != "*" && !name.strip_prefix("s3:").is_some_and(known) {
                     return Err(format!("Policy has invalid action: {action}"));
                 }
             }
@@ -142,7 +193,11 @@ impl Policy {
             let any = |patterns: &OneOrMany<String>, text: &str| {
                 patterns.as_slice().iter().any(|pattern| like(pattern.as_bytes(), text.as_bytes()))
             };
-            if meant && any(&statement.actions, action) && any(&statement.resources, &resource) {
+            let action = action.to_ascii_lowercase();
+            let called = statement.actions.as_slice().iter();
+            let mut called = called.map(|pattern| pattern.to_ascii_lowercase());
+            let called = called.any(|pattern| like(pattern.as_bytes(), action.as_bytes()));
+            if meant && called && any(&statement.resources, &resource) {
                 match statement.effect {
                     Effect::Deny => return Says::Deny,
                     Effect::Allow => says = Says::Allow,
@@ -189,6 +244,7 @@ mod tests {
              "Resource": "arn:aws:s3:::b"}]}"#;
         let policy = Policy::parse(text, "b").expect("a policy");
         assert!(policy.is_public());
+        assert_eq!(policy.says(None, "s3:GetObjectVersion", "b", Some("k")), Says::Nothing);
         assert_eq!(policy.says(None, "s3:GetObject", "b", Some("k")), Says::Allow);
         assert_eq!(policy.says(None, "s3:GetObject", "b", Some("closed/k")), Says::Deny);
         assert_eq!(policy.says(None, "s3:PutObject", "b", Some("k")), Says::Nothing);
@@ -206,6 +262,7 @@ mod tests {
             r#"{"Statement": [{"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::other/*"}]}"#,
             r#"{"Statement": [{"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::b/*",
                 "Condition": {"IpAddress": {"aws:SourceIp": "1.2.3.4"}}}]}"#,
+            r#"{"Statement": [{"Effect": "Deny", "Principal": "*", "Action": "s3:ReadObject", "Resource": "arn:aws:s3:::b"}]}"#,
             r#"{"Statement": [{"Effect": "Maybe", "Principal": "*", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::b"}]}"#,
             r#"{"Statement": [{"Effect": "Allow", "Principal": "ann", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::b"}]}"#,
         ] {

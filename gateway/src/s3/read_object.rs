@@ -26,6 +26,7 @@ use crate::{
         fault::{Fault, fault},
         object::{SumKind, Version, Versioning},
         shelf::unmet,
+        target::parameter,
     },
 };
 
@@ -45,10 +46,6 @@ pub(crate) fn parameters(uri: &Uri) -> Vec<(String, String)> {
     form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()).into_owned().collect()
 }
 
-fn parameter<'a>(parameters: &'a [(String, String)], name: &str) -> Option<&'a str> {
-    parameters.iter().find(|(known, _)| known == name).map(|(_, value)| &**value)
-}
-
 #[async_trait::async_trait]
 impl S3Route for ReadObject {
     fn is_match(&self, method: &Method, uri: &Uri, headers: &HeaderMap, _: &mut Extensions) -> bool {
@@ -61,7 +58,8 @@ impl S3Route for ReadObject {
         let who = self.access.who(request.credentials.as_ref().map(|credentials| &*credentials.access_key))?;
         let target = self.access.domains.object(&request.headers, &request.uri);
         let (bucket, name) = target.ok_or(S3ErrorCode::InvalidURI)?;
-        self.access.check(who.as_ref(), "GetObject", Some(&bucket), Some(&name))
+        let versioned = parameter(&request.uri, "versionId").is_some();
+        self.access.check(who.as_ref(), "GetObject", Some(&bucket), (Some(&name), versioned))
     }
 
     async fn call(&self, request: S3Request<Body>) -> S3Result<S3Response<Body>> {
@@ -137,8 +135,7 @@ fn bad(message: &'static str) -> Fault {
 
 impl Asked {
     fn new(request: &S3Request<Body>) -> S3Result<Self> {
-        let parameters = parameters(&request.uri);
-        let part = parameter(&parameters, "partNumber").map(|number| {
+        let part = parameter(&request.uri, "partNumber").map(|number| {
             let number = number.parse().ok().filter(|number| (1..=10_000).contains(number));
             number.ok_or_else(|| bad("Part number must be an integer between 1 and 10000, inclusive"))
         });
@@ -151,7 +148,7 @@ impl Asked {
             .into());
         }
         let mut instead = Vec::new();
-        for (parameter, header) in [
+        for (name, header) in [
             ("response-content-type", CONTENT_TYPE),
             ("response-content-language", CONTENT_LANGUAGE),
             ("response-expires", EXPIRES),
@@ -159,7 +156,7 @@ impl Asked {
             ("response-content-disposition", CONTENT_DISPOSITION),
             ("response-content-encoding", CONTENT_ENCODING),
         ] {
-            if let Some(value) = self::parameter(&parameters, parameter) {
+            if let Some(value) = parameter(&request.uri, name) {
                 let value = HeaderValue::from_bytes(value.as_bytes())
                     .map_err(|_| bad("a header of the answer cannot have that value"))?;
                 instead.push((header, value));
@@ -178,7 +175,7 @@ impl Asked {
             .is_some_and(|mode| mode.as_bytes().eq_ignore_ascii_case(b"enabled"));
         Ok(Self {
             head: request.method == Method::HEAD,
-            version: parameter(&parameters, "versionId").map(str::to_owned),
+            version: parameter(&request.uri, "versionId"),
             part,
             headers: request.headers.clone(),
             instead,
@@ -266,7 +263,10 @@ impl Asked {
         for (name, value) in &about.metadata {
             let name = HeaderName::from_bytes(format!("x-amz-meta-{name}").as_bytes());
             if let Ok(name) = name {
-                insert(&mut headers, name, value)?;
+                // What is not plain text is told as it may come (RFC 2047).
+                let plain = value.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+                let word = || format!("=?UTF-8?B?{}?=", base64_simd::STANDARD.encode_to_string(value));
+                insert(&mut headers, name, &if plain { value.clone() } else { word() })?;
             }
         }
         if !about.tags.is_empty() {

@@ -1,12 +1,19 @@
 //! Taking the content of an object from a request.
 
-use std::{io::Read, sync::Arc};
+use std::{
+    io::Read,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
 use offs::{PutOptions, SystemDice};
 use s3s::{S3Error, S3ErrorCode, StdError, dto::StreamingBlob};
-use tokio::sync::mpsc;
+use tokio::{
+    sync::{OwnedSemaphorePermit, mpsc},
+    time::timeout,
+};
 
 use crate::s3::{
     digest::{Digest, Digests, Expected},
@@ -21,6 +28,9 @@ pub(crate) const SMALL: usize = 256 << 10;
 const PIECES: usize = 4;
 /// Long objects that are stored at a time, each with some 10 MiB of memory; who comes then waits.
 pub(crate) const STORING: usize = 32;
+/// How long he waits, and how slow a body may be while others wait, in bytes a second.
+const WAITING: Duration = Duration::from_mins(1);
+const SLOW: u64 = 16 << 10;
 /// With at most so many, each has two threads, else one.
 const FEW: usize = 4;
 
@@ -104,7 +114,8 @@ impl Shelf {
             digest.update(&first);
             return Ok((Content::small(first.freeze()), digest.finish()));
         }
-        let slot = Arc::clone(&self.storing).acquire_owned().await.map_err(|_| Fault::Worker)?;
+        let slot = self.begin_storing().await?;
+        let (began, mut received) = (Instant::now(), 0);
         let (to, from) = mpsc::channel(PIECES);
         let mut pipe = Pipe { from, piece: Bytes::new(), whole: false };
         let (shelf, expected) = (Arc::clone(self), expected.clone());
@@ -112,6 +123,13 @@ impl Shelf {
         let mut outcome = Ok(());
         let mut piece = Some(first.freeze());
         while let Some(bytes) = piece.take() {
+            received += bytes.len() as u64;
+            let seconds = began.elapsed().as_secs();
+            if seconds > WAITING.as_secs() && received < SLOW * seconds && self.storing.available_permits() == 0 {
+                let message = "the body came too slowly while others waited";
+                outcome = Err(S3Error::with_message(S3ErrorCode::RequestTimeout, message));
+                break;
+            }
             if !bytes.is_empty() && to.send(Some(bytes)).await.is_err() {
                 // The store has failed, and says why.
                 break;
@@ -136,6 +154,14 @@ impl Shelf {
         drop(slot);
         outcome?;
         Ok(stored?)
+    }
+
+    /// The right to store a long object.
+    pub(crate) async fn begin_storing(&self) -> Result<OwnedSemaphorePermit, S3Error> {
+        match timeout(WAITING, Arc::clone(&self.storing).acquire_owned()).await {
+            Ok(Ok(slot)) => Ok(slot),
+            _ => Err(S3Error::with_message(S3ErrorCode::SlowDown, "too many long objects at once; try again later")),
+        }
     }
 
     /// Stores what is read, as a file of its own.

@@ -23,6 +23,8 @@ use crate::s3::{
 
 /// The longest object, in bytes.
 pub(crate) const LONGEST: u64 = 5 << 40;
+/// The longest name of an object. The library looks at it in paths, not in forms.
+const LONGEST_NAME: usize = 1024;
 /// Most bytes of names and values that a client may say of an object.
 pub(crate) const MOST_METADATA: usize = 2048;
 /// Whose everything is: there is one owner.
@@ -145,6 +147,13 @@ macro_rules! said_sums {
 macro_rules! about {
     ($input:expr, $headers:expr) => {{
         refuse_sse(&$headers)?;
+        for field in
+            [&$input.content_type, &$input.cache_control, &$input.content_disposition, &$input.content_language]
+        {
+            if field.as_ref().is_some_and(|value| hyper::header::HeaderValue::from_str(value).is_err()) {
+                return Err(bad(S3ErrorCode::InvalidArgument, "a field of the object cannot have that value"));
+            }
+        }
         let metadata: std::collections::BTreeMap<String, String> =
             $input.metadata.unwrap_or_default().into_iter().collect();
         if metadata.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() > MOST_METADATA {
@@ -186,6 +195,9 @@ pub(crate) fn refuse_sse(headers: &HeaderMap) -> S3Result<()> {
             S3ErrorCode::NotImplemented,
             "every object is enciphered with a key of its own; others cannot be given",
         ));
+    }
+    if headers.keys().any(|name| name.as_str().starts_with("x-amz-grant-")) {
+        return check_acl(Some("grants"));
     }
     if headers.keys().any(|name| name.as_str().starts_with("x-amz-object-lock-")) {
         return Err(bad(S3ErrorCode::NotImplemented, "objects cannot be locked"));
@@ -260,7 +272,7 @@ pub(crate) fn wish(headers: &HeaderMap, field: &str) -> Option<Vec<String>> {
 }
 
 pub(crate) fn wishes(headers: &HeaderMap) -> Wish {
-    Wish { is: wish(headers, "if-match"), is_not: wish(headers, "if-none-match") }
+    Wish { is: wish(headers, "if-match"), is_not: wish(headers, "if-none-match"), seq: None }
 }
 
 pub(crate) fn sum_of(digests: &Digests) -> Option<Sum> {
@@ -339,6 +351,12 @@ impl Service {
     pub(crate) async fn store(&self, request: S3Request<dto::PutObjectInput>) -> S3Result<(Version, Arc<Bucket>)> {
         let S3Request { input, headers, trailing_headers: trailers, .. } = request;
         let settings = self.settings(&input.bucket)?;
+        if input.key.is_empty() {
+            return Err(bad(S3ErrorCode::InvalidArgument, "an object needs a name"));
+        }
+        if input.key.len() > LONGEST_NAME {
+            return Err(bad(S3ErrorCode::KeyTooLongError, "Your key is too long"));
+        }
         if input.write_offset_bytes.is_some() {
             return Err(bad(S3ErrorCode::NotImplemented, "objects cannot be appended to"));
         }
@@ -373,7 +391,7 @@ impl Service {
             return Err(bad(S3ErrorCode::InvalidArgument, "only buckets can be copied from"));
         };
         let who = extensions.get::<Who>().and_then(|who| who.0.as_ref());
-        self.access.check(who, "GetObject", Some(bucket), Some(key))?;
+        self.access.check(who, "GetObject", Some(bucket), (Some(key), version_id.is_some()))?;
         let (bucket, key, id) = (bucket.to_string(), key.to_string(), version_id.as_ref().map(ToString::to_string));
         let version = self.do_blocking(move |shelf| shelf.version(&bucket, &key, id.as_deref())).await?;
         if version.deleted {
@@ -474,6 +492,16 @@ pub(crate) fn full_control() -> Vec<dto::Grant> {
         }),
         permission: Some(dto::Permission::from_static(dto::Permission::FULL_CONTROL)),
     }]
+}
+
+/// The one list of rights that every bucket and object has may be given again.
+pub(crate) fn check_grants(policy: Option<&dto::AccessControlPolicy>) -> S3Result<()> {
+    let grants = policy.and_then(|policy| policy.grants.as_deref()).unwrap_or_default();
+    let own = |grant: &dto::Grant| {
+        grant.permission.as_ref().is_some_and(|permission| permission.as_str() == dto::Permission::FULL_CONTROL)
+            && grant.grantee.as_ref().is_some_and(|grantee| grantee.id.as_deref() == Some(OWNER))
+    };
+    if grants.iter().all(own) { Ok(()) } else { check_acl(Some("grants")) }
 }
 
 /// Lists of rights per object are not kept; policies say who may read.

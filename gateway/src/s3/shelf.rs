@@ -110,6 +110,8 @@ pub(crate) struct Wish {
     pub(crate) is: Option<Vec<String>>,
     /// None of these, or `*` for nothing at all.
     pub(crate) is_not: Option<Vec<String>>,
+    /// The version that is meant, by its number.
+    pub(crate) seq: Option<u64>,
 }
 
 impl Wish {
@@ -171,6 +173,9 @@ pub(crate) fn signed(bytes: u64) -> i64 {
 impl Shelf {
     /// Reads the list of buckets.
     pub(crate) fn open(backend: Arc<dyn Backend>, catalogue: Arc<dyn Catalogue>) -> Result<Self> {
+        if catalogue.get(entry::RESTORING)?.is_some() {
+            return Err(Fault::HalfRestored);
+        }
         let mut buckets = BTreeMap::new();
         let mut failed = Ok(());
         catalogue.scan_from(entry::BUCKETS, entry::BUCKETS, &mut |key, value| match serde_json::from_slice(value) {
@@ -521,7 +526,10 @@ impl Shelf {
         let current = self.current(bucket, name)?;
         wish.check(current.as_ref().filter(|version| !version.deleted))?;
         if let Some(id) = id {
-            return self.plan_delete_version(plan, bucket, name, id, current);
+            return self.plan_delete_version(plan, bucket, (name, id), wish, current);
+        }
+        if wish.seq.is_some() && wish.seq != current.as_ref().map(|current| current.seq) {
+            return Err(unmet());
         }
         if versioning == Versioning::Off {
             if let Some(current) = current {
@@ -551,13 +559,16 @@ impl Shelf {
         &self,
         plan: &mut Plan,
         bucket: &str,
-        name: &str,
-        id: &str,
+        (name, id): (&str, &str),
+        wish: &Wish,
         current: Option<Version>,
     ) -> Result<Deleted> {
         let is_current = current.as_ref().is_some_and(|current| current.id() == id);
         let gone = if is_current { current } else { self.older(bucket, name, id)? };
         let Some(gone) = gone else { return Ok(Deleted { mark: false, version: Some(id.to_owned()) }) };
+        if wish.seq.is_some_and(|seq| seq != gone.seq) {
+            return Err(unmet());
+        }
         Self::plan_release(plan, bucket, &gone);
         if is_current {
             let mut newest = None;
@@ -620,25 +631,22 @@ pub(crate) fn files(catalogue: &dyn Catalogue, visit: &mut dyn FnMut(&Reference)
         let reference = text.parse().map_err(|_| Fault::Lost("a reference that can be read"))?;
         visit(&reference)
     };
-    for prefix in entry::REFERRING {
-        catalogue.scan_from(prefix, prefix, &mut |_, value| {
-            let seen = serde_json::from_slice::<Referring>(value).map_err(Fault::from).and_then(|referring| {
-                referring.pieces.iter().chain(&referring.piece).try_for_each(|piece| match &piece.place {
-                    Place::File(text) => see(text),
-                    Place::Small | Place::Packed { .. } => Ok(()),
+    // One scan is of one moment: between two, a reference could move from where the second looks to where the first did.
+    catalogue.scan_from(b"", b"", &mut |key, value| {
+        let seen = match key.first() {
+            Some(b'o' | b'v' | b'p') => {
+                serde_json::from_slice::<Referring>(value).map_err(Fault::from).and_then(|referring| {
+                    referring.pieces.iter().chain(&referring.piece).try_for_each(|piece| match &piece.place {
+                        Place::File(text) => see(text),
+                        Place::Small | Place::Packed { .. } => Ok(()),
+                    })
                 })
-            });
-            match seen {
-                Ok(()) => ControlFlow::Continue(()),
-                Err(error) => {
-                    outcome = Err(error);
-                    ControlFlow::Break(())
-                }
             }
-        })?;
-    }
-    catalogue.scan_from(entry::PACKS, entry::PACKS, &mut |_, value| {
-        let seen = serde_json::from_slice::<Pack>(value).map_err(Fault::from).and_then(|pack| see(&pack.reference));
+            Some(b'k') => {
+                serde_json::from_slice::<Pack>(value).map_err(Fault::from).and_then(|pack| see(&pack.reference))
+            }
+            _ => Ok(()),
+        };
         match seen {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => {

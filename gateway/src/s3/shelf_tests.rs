@@ -181,7 +181,7 @@ fn another_process_sees_what_was_written() {
 #[test]
 fn one_of_many_writers_makes_it() {
     let (_, shelf) = shelf();
-    let create = Wish { is: None, is_not: Some(vec!["*".to_owned()]) };
+    let create = Wish { is: None, is_not: Some(vec!["*".to_owned()]), seq: None };
     let made = std::thread::scope(|scope| {
         let writers: Vec<_> = (0..8)
             .map(|number: u8| {
@@ -195,7 +195,7 @@ fn one_of_many_writers_makes_it() {
         writers.into_iter().map(|writer| writer.join().expect("joined")).filter(|made| *made).count()
     });
     assert_eq!(made, 1);
-    let other = Wish { is: Some(vec!["x".to_owned()]), is_not: None };
+    let other = Wish { is: Some(vec!["x".to_owned()]), ..Wish::default() };
     assert!(is_code(shelf.delete("bucket", "k", None, &other), &S3ErrorCode::PreconditionFailed));
 }
 
@@ -288,7 +288,7 @@ fn many_are_deleted_with_one_write() {
     let doomed = |name: &str, version: Option<String>, is: Option<&str>| Doomed {
         name: name.to_owned(),
         version,
-        wish: Wish { is: is.map(|tag| vec![tag.to_owned()]), is_not: None },
+        wish: Wish { is: is.map(|tag| vec![tag.to_owned()]), ..Wish::default() },
     };
     let all = [
         doomed("a", None, None),

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use offs::{ContentType, OffUrl};
+use s3s::S3ErrorCode;
 
 use crate::{
     gathering::{Gathering, components},
     s3::{
         contents::parse,
-        fault::{Fault, Result},
+        fault::{Fault, Result, fault},
         list::{Asked, Entry},
         object::{Place, Version},
         read_object::TRIES,
@@ -33,9 +34,24 @@ pub struct Snapshot {
 const STEP: usize = 1000;
 
 impl Shelf {
-    /// Stores a directory with all current objects of a bucket. Those with a file of their own are not stored again.
+    /// Stores a directory with all current objects of a bucket, and gives its URL.
     pub(crate) fn snapshot(&self, bucket: &str) -> Result<Snapshot> {
+        for _ in 1..TRIES {
+            let (snapshot, shared) = self.take_snapshot(bucket)?;
+            // From here on its URL keeps what it shares with objects, if those were there until now.
+            let there = |(name, seq): &(String, u64)| Ok(self.of_number(bucket, name, *seq)?.is_some());
+            if shared.iter().map(there).collect::<Result<Vec<_>>>()?.iter().all(|there| *there) {
+                return Ok(snapshot);
+            }
+            self.backend.unpin(&snapshot.url).map_err(Trouble::from)?;
+        }
+        Err(fault(S3ErrorCode::OperationAborted, "the bucket changes too fast; try again"))
+    }
+
+    /// Stores a directory with all current objects of a bucket. Those with a file of their own are not stored again.
+    fn take_snapshot(&self, bucket: &str) -> Result<(Snapshot, Vec<(String, u64)>)> {
         self.bucket(bucket)?;
+        let mut shared = Vec::new();
         let store = self.backend.store();
         let _hold = store.hold();
         let options = self.backend.put_options();
@@ -48,6 +64,8 @@ impl Shelf {
                 let Entry::One(name, version) = entry else { continue };
                 if !self.add(&mut gathering, bucket, name, version)? {
                     left_out.push(name.clone());
+                } else if matches!(version.pieces.as_slice(), [piece] if matches!(piece.place, Place::File(_))) {
+                    shared.push((name.clone(), version.seq));
                 }
                 asked.after = Some(name.clone());
             }
@@ -57,7 +75,7 @@ impl Shelf {
         }
         let stored = gathering.finish()?;
         let url = upload::give_out(self.backend.as_ref(), stored, Some(bucket.to_owned()), ContentType::directory())?;
-        Ok(Snapshot { url, left_out })
+        Ok((Snapshot { url, left_out }, shared))
     }
 
     /// The bytes of a small object, which may be packed or overwritten while it is read.

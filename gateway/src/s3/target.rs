@@ -36,13 +36,16 @@ fn without_port(host: &str) -> &str {
 
 impl Domains {
     pub(crate) fn new(domains: &[String]) -> Self {
-        Self(domains.iter().map(|domain| domain.to_ascii_lowercase()).collect())
+        let mut domains: Vec<_> = domains.iter().map(|domain| without_port(domain).to_ascii_lowercase()).collect();
+        // The longest that fits is meant.
+        domains.sort_by_key(|domain| std::cmp::Reverse(domain.len()));
+        Self(domains.into())
     }
 
     /// The bucket that a host names.
     fn hosted(&self, host: &str) -> Option<String> {
         let host = without_port(host).to_ascii_lowercase();
-        if host.parse::<IpAddr>().is_ok() {
+        if host.parse::<IpAddr>().is_ok() || self.0.contains(&host) {
             return None;
         }
         let bucket = |domain: &String| Some(host.strip_suffix(domain.as_str())?.strip_suffix('.')?.to_owned());
@@ -81,6 +84,13 @@ impl S3Host for Domains {
     }
 }
 
+/// A parameter of a query, decoded.
+pub(crate) fn parameter(uri: &Uri, name: &str) -> Option<String> {
+    form_urlencoded::parse(uri.query()?.as_bytes())
+        .find(|(known, _)| known == name)
+        .map(|(_, value)| value.into_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,6 +116,10 @@ mod tests {
             assert_eq!(target(host, "/"), is("bucket", "", true));
         }
         assert_eq!(target("a.b.s3.example", "/k"), is("a.b", "k", true));
+        let nested = Domains::new(&["example.com:80".to_owned(), "s3.example.com".to_owned()]);
+        assert_eq!(nested.hosted("s3.example.com:80"), None);
+        assert_eq!(nested.hosted("b.s3.example.com").as_deref(), Some("b"));
+        assert_eq!(nested.hosted("b.example.com").as_deref(), Some("b"));
         assert_eq!(target("evils3.example", "/bucket/k"), is("bucket", "k", false));
     }
 }

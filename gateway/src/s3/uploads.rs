@@ -247,7 +247,7 @@ fn whole_sum(upload: &Upload, chosen: &[(u16, &Part)], whole: &Whole) -> Result<
     }
     let binary =
         |value: &str| base64_simd::STANDARD.decode_to_vec(value).map_err(|_| Fault::Lost("the checksum of a part"));
-    let composite = whole.composite.unwrap_or(upload.composite);
+    let composite = whole.composite.unwrap_or(upload.composite && kind != SumKind::Crc64nvme);
     let value = if composite {
         let mut hasher = digest::hasher(&[kind]);
         for sum in &sums {
