@@ -295,6 +295,64 @@ def header_flood(site):
 
 
 @cell
+def two_ways_to_sign(site):
+    """What is signed one way must not be changed by what is said the other way."""
+    name, other = site.bucket(), site.bucket()
+    site.put(other, "secret", b"secret")
+    target_of = site.wire.presigned("PUT", name, "k")
+    scope = f"{site.access}/20260101/us-east-1/s3/aws4_request"
+    source = ("x-amz-copy-source", f"{other}/secret")
+    for header in (f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host;x-amz-copy-source, Signature=0",
+                   "AWS4-HMAC-SHA256 x", "AWS x:y"):
+        refused(site.wire.plain("PUT", target_of, [("Host", site.wire.host), ("Authorization", header), source]), (400, 403))
+    for more in ("&Signature=x&AWSAccessKeyId=y&Expires=9", "&AWSAccessKeyId=y"):
+        refused(site.wire.plain("GET", site.wire.presigned("GET", name, "k") + more), (400, 403))
+    # One list of headers for the one who checks, another for the one who reads.
+    path = f"/{name}/k"
+    headers, _ = site.wire.signed("PUT", path, [], [], UNSIGNED)
+    for change in (lambda value: value.replace("SignedHeaders=", "SignedHeaders=host;x-amz-copy-source x,SignedHeaders="),
+                   lambda value: value.replace("AWS4-HMAC-SHA256 ", "AWS4-HMAC-SHA256,SignedHeaders=host;x-amz-copy-source "),
+                   lambda value: value.replace(", Signature", ";x-amz-copy-source x, Signature")):
+        changed = [(header, change(value) if header == "Authorization" else value) for header, value in headers]
+        refused(site.wire.send("PUT", path, [*changed, source]), (400, 403))
+    site.absent(name, "k")
+
+
+@cell
+def names_in_forms(site):
+    name, wire = site.bucket(), site.wire
+    simple = [["starts-with", "$key", ""]]
+    for key in ("k" * 1025, "\u00e9" * 32768, "k" * 60_000):
+        answer = wire.plain("POST", f"/{name}", *wire.form(name, {"key": key}, simple, b"x"))
+        check(answer.status in (400, 403, 413), f"a name of {len(key)} characters: {answer}")
+    same("listed", answered(site.wire.ask("GET", name)).all("Contents/Key"), [])
+
+
+@cell
+def policies_of_versions_and_forms(site):
+    """Who may read objects may not read what was overwritten; a denial holds for forms, too."""
+    name = site.bucket()
+    body = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>"
+    answered(site.wire.ask("PUT", name, query=[("versioning", "")], headers=[("Content-MD5", md5(body))], body=body))
+    old = site.put(name, "k", b"old").headers["x-amz-version-id"]
+    site.put(name, "k", b"new")
+    policy = (f'{{"Statement": [{{"Effect": "Allow", "Principal": "*", "Action": ["s3:GetObject", "S3:putobject"], '
+              f'"Resource": "arn:aws:s3:::{name}/*"}}, {{"Effect": "Deny", "Principal": "*", "Action": "s3:PutObject", '
+              f'"Resource": "arn:aws:s3:::{name}/closed/*"}}]}}')
+    among("policy", site.wire.ask("PUT", name, query=[("policy", "")], body=policy.encode()).status, (200, 204))
+    same("current", site.wire.plain("GET", f"/{name}/k").body, b"new")
+    refused(site.wire.plain("GET", f"/{name}/k?versionId={old}"), 403, "AccessDenied")
+    edge = [("Host", site.wire.host), ("Content-Type", "multipart/form-data; boundary=e")]
+    field = b'--e\r\nContent-Disposition: form-data; name="key"\r\n\r\n%s\r\n'
+    file = b'--e\r\nContent-Disposition: form-data; name="file"; filename="f"\r\n\r\nx\r\n--e--\r\n'
+    answered(site.wire.plain("POST", f"/{name}", edge, field % b"open/k" + file), 200, 204)
+    refused(site.wire.plain("POST", f"/{name}", edge, field % b"closed/k" + file), 403, "AccessDenied")
+    same("listed", answered(site.wire.ask("GET", name)).all("Contents/Key"), ["k", "open/k"])
+    unknown = policy.replace("s3:GetObject", "s3:ReadObject")
+    refused(site.wire.ask("PUT", name, query=[("policy", "")], body=unknown.encode()), 400, "MalformedPolicy")
+
+
+@cell
 def form_flood(site):
     """POST forms without a signature are read by anybody's asking."""
     name = site.bucket()
