@@ -27,6 +27,11 @@ pub trait Backend: Send + Sync + 'static {
     /// Where blocks are read, and put. What is missing here may come from peers.
     fn store(&self) -> Arc<dyn BlockStore>;
 
+    /// Bytes that may still be stored without anything being dropped for them.
+    fn room(&self) -> u64 {
+        u64::MAX
+    }
+
     /// How files are to be stored.
     fn put_options(&self) -> PutOptions;
 

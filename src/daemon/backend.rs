@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use cas::BlockStore;
+use cas::{BlockStore, PackStore};
 use gateway::{Backend, BackendError, KnownUrl};
 use offs::{OffUrl, PutOptions};
 use serde_json::Value;
@@ -22,6 +22,8 @@ pub(crate) struct HomeBackend {
     path: PathBuf,
     urls: Arc<Mutex<UrlDatabase>>,
     store: Arc<dyn BlockStore>,
+    /// The same without peers.
+    here: Arc<PackStore>,
     options: PutOptions,
     status: Box<dyn Fn() -> Value + Send + Sync>,
 }
@@ -36,7 +38,8 @@ impl HomeBackend {
         let parameters = home.config.put.parameters(home.path())?;
         parameters.check()?;
         let options = PutOptions { parameters, ..PutOptions::default() };
-        Ok(Self { path: home.path().to_owned(), urls: home.url_database(), store, options, status: Box::new(status) })
+        let (path, urls) = (home.path().to_owned(), home.url_database());
+        Ok(Self { path, urls, store, here: Arc::clone(&home.store), options, status: Box::new(status) })
     }
 
     fn urls(&self) -> MutexGuard<'_, UrlDatabase> {
@@ -55,6 +58,10 @@ fn failed(failure: &Failure) -> BackendError {
 impl Backend for HomeBackend {
     fn store(&self) -> Arc<dyn BlockStore> {
         Arc::clone(&self.store)
+    }
+
+    fn room(&self) -> u64 {
+        self.here.room()
     }
 
     fn put_options(&self) -> PutOptions {

@@ -1,6 +1,11 @@
 //! Where buckets and objects are written down.
 
+use std::ops::ControlFlow;
+
 use cas::{BlockStore as _, Change, PackStore, Visit};
+use serde::de::DeserializeOwned;
+
+use crate::s3::fault::Result;
 
 /// An ordered map beside the blocks, whose changes become durable together with them.
 pub trait Catalogue: Send + Sync + 'static {
@@ -14,6 +19,23 @@ pub trait Catalogue: Send + Sync + 'static {
     /// Makes all changes or none. When this returns they are on stable storage, and so is every block that was put
     /// before; after a crash no change is there without those blocks.
     fn commit(&self, changes: &[Change]) -> cas::Result<()>;
+}
+
+/// Calls `visit` with the key and the value, read as JSON, of each entry below a prefix, until it breaks off.
+pub(crate) fn each<T: DeserializeOwned>(
+    catalogue: &dyn Catalogue,
+    prefix: &[u8],
+    visit: &mut dyn FnMut(&[u8], T) -> ControlFlow<()>,
+) -> Result<()> {
+    let mut failed = Ok(());
+    catalogue.scan_from(prefix, prefix, &mut |key, value| match serde_json::from_slice(value) {
+        Ok(value) => visit(key, value),
+        Err(error) => {
+            failed = Err(error);
+            ControlFlow::Break(())
+        }
+    })?;
+    Ok(failed?)
 }
 
 /// The notes of a pack store that begin so.

@@ -16,7 +16,7 @@ use s3s::S3ErrorCode;
 
 use crate::s3::{
     backup,
-    catalogue::Catalogue,
+    catalogue::{Catalogue, each},
     entry,
     fault::{Fault, Result, fault},
     object::{Bucket, Pack, Usage},
@@ -182,29 +182,15 @@ impl Drop for Committer {
 
 fn read_counts(catalogue: &dyn Catalogue) -> Result<Counts> {
     let mut counts = Counts::default();
-    let mut failed = Ok(());
-    catalogue.scan_from(entry::PACKS, entry::PACKS, &mut |key, value| match serde_json::from_slice(value) {
-        Ok(pack) => {
-            counts.packs.insert(entry::number(key), pack);
-            ControlFlow::Continue(())
-        }
-        Err(error) => {
-            failed = Err(error);
-            ControlFlow::Break(())
-        }
+    each(catalogue, entry::PACKS, &mut |key, pack| {
+        counts.packs.insert(entry::number(key), pack);
+        ControlFlow::Continue(())
     })?;
     let usages = entry::usage("");
-    catalogue.scan_from(&usages, &usages, &mut |key, value| match serde_json::from_slice(value) {
-        Ok(usage) => {
-            counts.usage.insert(String::from_utf8_lossy(&key[usages.len()..]).into_owned(), usage);
-            ControlFlow::Continue(())
-        }
-        Err(error) => {
-            failed = Err(error);
-            ControlFlow::Break(())
-        }
+    each(catalogue, &usages, &mut |key, usage| {
+        counts.usage.insert(String::from_utf8_lossy(&key[usages.len()..]).into_owned(), usage);
+        ControlFlow::Continue(())
     })?;
-    failed?;
     Ok(counts)
 }
 

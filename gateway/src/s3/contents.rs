@@ -26,6 +26,7 @@ use crate::{
         entry,
         fault::{Fault, Result},
         object::{Pack, Piece, Place, Version},
+        receive::SMALL,
         shelf::Shelf,
     },
 };
@@ -33,8 +34,8 @@ use crate::{
 /// Blocks of packed files that are kept in memory: 32 MiB.
 const CACHED: NonZeroUsize = NonZeroUsize::new(256).expect("not zero");
 
-/// What is at most so long is read before the answer begins.
-const AT_ONCE: u64 = 256 << 10;
+/// What is at most so long is read before the answer begins: all that is not in files, and as much of them.
+const AT_ONCE: u64 = SMALL as u64;
 
 /// Source blocks of packed files, by the file's number and their own.
 pub(crate) struct Blocks {
@@ -174,8 +175,8 @@ impl Shelf {
         let end = part.end.min((part.start / BLOCK as u64 + 1) * BLOCK as u64);
         let begun = self.piece(version.seq, first, &(part.start..end))?;
         let (to, from) = mpsc::channel(PIECES);
-        let (shelf, runtime, seq) = (Arc::clone(self), runtime.clone(), version.seq);
-        runtime.clone().spawn_blocking(move || shelf.send(&to, &runtime, &slot, seq, parts, begun));
+        let (shelf, runtime) = (Arc::clone(self), runtime.clone());
+        runtime.clone().spawn_blocking(move || shelf.send(&to, &runtime, &slot, parts, begun));
         Ok(Bodied::Pieces { from, length })
     }
 
@@ -184,7 +185,6 @@ impl Shelf {
         to: &mpsc::Sender<Sent>,
         runtime: &Handle,
         slot: &Slot,
-        seq: u64,
         parts: Vec<(Piece, Range<u64>)>,
         begun: Bytes,
     ) {
@@ -192,10 +192,8 @@ impl Shelf {
         for (piece, part) in parts {
             let sent = match &piece.place {
                 Place::File(text) => self.send_file(to, runtime, slot, text, part, begun.take()),
-                Place::Small | Place::Packed { .. } => self.piece(seq, &piece, &part).map(|bytes| {
-                    begun = None;
-                    runtime.block_on(to.send(Ok(bytes))).is_ok()
-                }),
+                // What is longer than a small object is in files.
+                Place::Small | Place::Packed { .. } => Err(Fault::Lost("a file of a long object")),
             };
             match sent {
                 Ok(true) => {}

@@ -60,6 +60,7 @@ impl From<Fault> for S3Error {
                 match code.as_str() {
                     "QuotaExceeded" => error.with_status(403),
                     "BadRequest" => error.with_status(400),
+                    "InsufficientStorage" => error.with_status(507),
                     _ => error,
                 }
             }

@@ -77,6 +77,10 @@ impl Form {
             let message = "Bucket POST must contain a field named 'key'.";
             return Err(fault(S3ErrorCode::InvalidArgument, message).into());
         }
+        if find(&fields, b"name=\"signature\"").is_some() {
+            let message = "signatures of version 2 are not taken; use AWS4-HMAC-SHA256";
+            return Err(fault(S3ErrorCode::InvalidRequest, message).into());
+        }
         begun.push_back(named(&fields).map_or_else(|| fields.freeze(), Bytes::from));
         Ok(Self { begun, rest })
     }

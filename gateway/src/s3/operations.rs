@@ -837,7 +837,8 @@ impl S3 for Service {
         let algorithm = input.checksum_algorithm.as_ref().map(dto::ChecksumAlgorithm::as_str);
         let mut expected = expected(&headers, input.content_md5.as_ref(), sums, algorithm)?;
         expected.kinds.extend(upload.sum);
-        let (content, digests) = self.receive(input.body, expected, input.content_length, trailers, true).await?;
+        let (content, digests) =
+            self.receive(input.body, expected, input.content_length, (&headers, trailers), true).await?;
         let etag = hex::encode(digests.md5);
         let sum = match upload.sum {
             Some(kind) => digests.sums.iter().find(|sum| sum.kind == kind).cloned(),

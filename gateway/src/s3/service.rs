@@ -252,13 +252,16 @@ pub(crate) fn expected(
     if let Some(name) = algorithm {
         kinds.push(kind_of(name)?);
     }
-    for trailer in headers.get_all("x-amz-trailer").iter().filter_map(|value| value.to_str().ok()) {
-        for name in trailer.split(',').map(str::trim) {
-            let known = KINDS.iter().find(|(kind, _)| sum_header(*kind).eq_ignore_ascii_case(name));
-            kinds.extend(known.map(|(kind, _)| *kind));
-        }
-    }
+    kinds.extend(announced(headers));
     Ok(Expected { md5: md5_of(md5)?, sums, kinds })
+}
+
+/// The checksums that a trailer is to tell.
+fn announced(headers: &HeaderMap) -> Vec<SumKind> {
+    let lines = headers.get_all("x-amz-trailer").iter().filter_map(|value| value.to_str().ok());
+    let names = lines.flat_map(|line| line.split(',')).map(str::trim);
+    let known = |name: &str| KINDS.iter().find(|(kind, _)| sum_header(*kind).eq_ignore_ascii_case(name));
+    names.filter_map(|name| known(name).map(|(kind, _)| *kind)).collect()
 }
 
 /// A condition on entity tags, as a list without quotes.
@@ -319,9 +322,12 @@ impl Service {
         body: Option<dto::StreamingBlob>,
         mut expected: Expected,
         said: Option<i64>,
-        trailers: Option<s3s::TrailingHeaders>,
+        (headers, trailers): (&HeaderMap, Option<s3s::TrailingHeaders>),
         always: bool,
     ) -> S3Result<(Content, Digests)> {
+        // Of a body in chunks without a length this is the only one that is told.
+        let decoded = headers.get("x-amz-decoded-content-length").and_then(|length| length.to_str().ok()?.parse().ok());
+        let said = said.or(decoded);
         if said.is_some_and(|said| u64::try_from(said).is_ok_and(|said| said > LONGEST)) {
             return Err(bad(
                 S3ErrorCode::EntityTooLarge,
@@ -333,14 +339,13 @@ impl Service {
         if said.is_some_and(|said| u64::try_from(said) != Ok(content.length)) {
             return Err(bad(S3ErrorCode::IncompleteBody, "The request body does not have the announced length."));
         }
-        if let Some(trailers) = trailers.as_ref().and_then(s3s::TrailingHeaders::take) {
-            for (kind, _) in KINDS {
-                if let Some(value) = trailers.get(sum_header(kind)).and_then(|value| value.to_str().ok()) {
-                    if !expected.kinds.contains(&kind) {
-                        return Err(bad(S3ErrorCode::InvalidRequest, "a checksum in the trailer was not announced"));
-                    }
-                    expected.sums.push((kind, value.to_owned()));
-                }
+        let trailers = trailers.as_ref().and_then(s3s::TrailingHeaders::take).unwrap_or_default();
+        let announced = announced(headers);
+        for (kind, _) in KINDS {
+            match (trailers.get(sum_header(kind)).and_then(|value| value.to_str().ok()), announced.contains(&kind)) {
+                (Some(value), true) => expected.sums.push((kind, value.to_owned())),
+                (None, false) => {}
+                _ => return Err(bad(S3ErrorCode::InvalidRequest, "the trailer is not the one that was announced")),
             }
         }
         check_sums(&expected.sums)?;
@@ -367,7 +372,7 @@ impl Service {
         let (bucket, key) = (input.bucket, input.key);
         let (body, said) = (input.body, input.content_length);
         let about = about!(input, headers);
-        let (content, digests) = self.receive(body, expected, said, trailers, false).await?;
+        let (content, digests) = self.receive(body, expected, said, (&headers, trailers), false).await?;
         let new = New {
             etag: hex::encode(digests.md5),
             sum: sum_of(&digests),

@@ -19,7 +19,7 @@ use crate::{
     backend::Backend,
     reading::Streams,
     s3::{
-        catalogue::Catalogue,
+        catalogue::{Catalogue, each},
         committer::{Committer, Plan},
         contents::Blocks,
         door::BucketsError,
@@ -177,18 +177,10 @@ impl Shelf {
             return Err(Fault::HalfRestored);
         }
         let mut buckets = BTreeMap::new();
-        let mut failed = Ok(());
-        catalogue.scan_from(entry::BUCKETS, entry::BUCKETS, &mut |key, value| match serde_json::from_slice(value) {
-            Ok(settings) => {
-                buckets.insert(String::from_utf8_lossy(&key[1..]).into_owned(), Held::new(settings));
-                ControlFlow::Continue(())
-            }
-            Err(error) => {
-                failed = Err(error);
-                ControlFlow::Break(())
-            }
+        each(catalogue.as_ref(), entry::BUCKETS, &mut |key, settings| {
+            buckets.insert(String::from_utf8_lossy(&key[1..]).into_owned(), Held::new(settings));
+            ControlFlow::Continue(())
         })?;
-        failed?;
         let committer = Committer::start(Arc::clone(&catalogue))?;
         let locks = || (0..LOCKS).map(|_| Mutex::default()).collect();
         Ok(Self {
@@ -369,20 +361,10 @@ impl Shelf {
         visit: &mut dyn FnMut(Version) -> ControlFlow<()>,
     ) -> Result<()> {
         let prefix = entry::versions(bucket, name);
-        let mut failed = Ok(());
-        self.catalogue.scan_from(&prefix, &prefix, &mut |key, value| {
-            if key.len() != prefix.len() + 8 {
-                return ControlFlow::Continue(());
-            }
-            match serde_json::from_slice(value) {
-                Ok(version) => visit(version),
-                Err(error) => {
-                    failed = Err(error);
-                    ControlFlow::Break(())
-                }
-            }
-        })?;
-        Ok(failed?)
+        each(self.catalogue.as_ref(), &prefix, &mut |key, version| {
+            // Else it is one of an object whose name goes on behind a zero.
+            if key.len() == prefix.len() + 8 { visit(version) } else { ControlFlow::Continue(()) }
+        })
     }
 
     /// Puts an object, over whatever has its name. Durable when this returns.
@@ -405,6 +387,10 @@ impl Shelf {
     ) -> Result<Version> {
         let current = self.current(bucket, name)?;
         wish.check(current.as_ref().filter(|version| !version.deleted))?;
+        if new.content.length > 0 && new.content.pieces.is_empty() && self.backend.room() < new.content.length {
+            // The index may take what the packs may not, but it must not fill what is left for it.
+            return Err(fault(S3ErrorCode::Custom("InsufficientStorage".into()), "the store is full"));
+        }
         let seq = self.committer.next();
         let mut pieces = new.content.pieces;
         if !new.content.bytes.is_empty() {

@@ -26,7 +26,7 @@ use crate::{
 pub struct Snapshot {
     /// Opens a directory with the objects as files.
     pub url: OffUrl,
-    /// Objects whose names cannot be paths, or are those of folders with files in them; they are not in it.
+    /// Objects whose names cannot be paths, or lie below the name of another object; they are not in it.
     pub left_out: Vec<String>,
 }
 

@@ -8,6 +8,7 @@ use s3s::{
 };
 
 use crate::s3::{
+    catalogue::each,
     committer::Plan,
     digest, entry,
     fault::{Fault, Result, fault},
@@ -98,21 +99,11 @@ impl Shelf {
 
     /// All parts that are there.
     pub(crate) fn parts(&self, id: &str) -> Result<BTreeMap<u16, Part>> {
-        let prefix = entry::parts(id);
         let mut parts = BTreeMap::new();
-        let mut failed = Ok(());
-        self.catalogue.scan_from(&prefix, &prefix, &mut |key, value| match serde_json::from_slice(value) {
-            Ok(part) => {
-                let number = key.last_chunk().map_or(0, |bytes| u16::from_be_bytes(*bytes));
-                parts.insert(number, part);
-                ControlFlow::Continue(())
-            }
-            Err(error) => {
-                failed = Err(error);
-                ControlFlow::Break(())
-            }
+        each(self.catalogue.as_ref(), &entry::parts(id), &mut |key, part| {
+            parts.insert(key.last_chunk().map_or(0, |bytes| u16::from_be_bytes(*bytes)), part);
+            ControlFlow::Continue(())
         })?;
-        failed?;
         Ok(parts)
     }
 
@@ -187,23 +178,13 @@ impl Shelf {
 
     /// Uploads of a bucket that began before a time, with name and id.
     pub(crate) fn uploads_before(&self, bucket: &str, prefix: &str, time: u64) -> Result<Vec<(String, String)>> {
-        let prefix = entry::uploads(bucket, prefix.as_bytes());
         let mut old = Vec::new();
-        let mut failed = Ok(());
-        self.catalogue.scan_from(&prefix, &prefix, &mut |key, value| {
-            match serde_json::from_slice::<Upload>(value) {
-                Ok(upload) if upload.initiated <= time => {
-                    old.extend(upload_of(bucket, key).map(|(name, id)| (name.to_owned(), id.to_owned())));
-                }
-                Ok(_) => {}
-                Err(error) => {
-                    failed = Err(error);
-                    return ControlFlow::Break(());
-                }
+        each(self.catalogue.as_ref(), &entry::uploads(bucket, prefix.as_bytes()), &mut |key, upload: Upload| {
+            if upload.initiated <= time {
+                old.extend(upload_of(bucket, key).map(|(name, id)| (name.to_owned(), id.to_owned())));
             }
             ControlFlow::Continue(())
         })?;
-        failed?;
         Ok(old)
     }
 }
