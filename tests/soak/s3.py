@@ -953,7 +953,8 @@ def main():
                     break
         finally:
             crash.tell()
-        trial.check(min(map(crash.sum, ("writes", "deletes", "completions", "flights", "done"))) > 0,
+        # How many of those in flight were done is up to chance.
+        trial.check(min(map(crash.sum, ("writes", "deletes", "completions", "flights"))) > 0,
                     "a trial tries everything")
         crash.finish()
 
