@@ -23,6 +23,7 @@ use crate::{
         access::Access,
         backup,
         catalogue::Catalogue,
+        entry,
         fault::Fault,
         form::LONGEST_FIELDS,
         front::{Front, LONGEST_DOCUMENT, LONGEST_FORM},
@@ -191,7 +192,14 @@ impl BucketDoor {
 
     async fn save(&self) -> bool {
         let shelf = Arc::clone(&self.shelf);
-        let saving = spawn_blocking(move || if shelf.buckets().is_empty() { Ok(()) } else { shelf.save().map(drop) });
+        let saving = spawn_blocking(move || {
+            // Where there never was a bucket, there is nothing to bring back. Where there were some, the list of them
+            // must not keep what they had.
+            if shelf.buckets().is_empty() && shelf.catalogue.get(entry::SAVED)?.is_none() {
+                return Ok(());
+            }
+            shelf.save().map(drop)
+        });
         told("the list of buckets is not saved", saving.await).is_some()
     }
 
