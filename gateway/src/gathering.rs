@@ -7,7 +7,7 @@ use std::{
 };
 
 use cas::BlockStore;
-use offs::{DirectoryWriter, Entry, Head, Kind, Node, PutOptions, Reference, Stored, SystemDice};
+use offs::{DirectoryWriter, Entry, Head, Kind, Node, PutOptions, Stored, SystemDice};
 
 use crate::trouble::Trouble;
 
@@ -96,11 +96,6 @@ impl<'a> Gathering<'a> {
             return Err(Trouble::Body);
         }
         Ok(Node::File { reference: stored.reference, size })
-    }
-
-    /// A file that is stored already.
-    pub(crate) const fn known(reference: Reference, size: u64) -> Node {
-        Node::File { reference, size }
     }
 
     /// Stores the directory.

@@ -217,6 +217,11 @@ fn is_form(request: &Request<Incoming>) -> bool {
     *request.method() == Method::POST && kind.len() >= form.len() && kind[..form.len()].eq_ignore_ascii_case(form)
 }
 
+/// Whether a body comes in chunks with lengths and signatures of their own.
+fn is_chunked(headers: &HeaderMap) -> bool {
+    headers.get("x-amz-content-sha256").is_some_and(|value| value.as_bytes().starts_with(b"STREAMING-"))
+}
+
 /// What a policy of a form forbids is told as a denial.
 fn of_form(answer: Response<Body>) -> Response<Body> {
     if answer.status() != StatusCode::BAD_REQUEST {
@@ -256,8 +261,7 @@ async fn watch(
         return Err(refused(code, "Your request was too big."));
     }
     let mut body = Watched::new(body, most, verdict);
-    let chunked =
-        head.headers.get("x-amz-content-sha256").is_some_and(|value| value.as_bytes().starts_with(b"STREAMING-"));
+    let chunked = is_chunked(&head.headers);
     if chunked {
         body = body.in_chunks();
     } else if !is_content && !is_form && !matches!(head.method, Method::GET | Method::HEAD | Method::DELETE) {
@@ -385,7 +389,7 @@ fn check_signature(request: &Request<Incoming>) -> S3Result<()> {
                        string parameter or the Authorization header should be specified";
         return Err(refused(S3ErrorCode::InvalidArgument, message));
     }
-    let chunked = headers.get("x-amz-content-sha256").is_some_and(|value| value.as_bytes().starts_with(b"STREAMING-"));
+    let chunked = is_chunked(headers);
     let encoded = headers.get(CONTENT_ENCODING).is_some_and(|value| value.as_bytes().starts_with(b"aws-chunked"));
     if (chunked || encoded) && !(chunked && authorization.is_some()) {
         let message = "a body in chunks needs a signed header x-amz-content-sha256 that says so";

@@ -60,6 +60,25 @@ pub(crate) fn together<'a>(name: &'a str, asked: &Asked) -> Option<&'a str> {
 }
 
 impl Asked {
+    /// What is asked for by a marker, which may be a common prefix that was told. What is empty is as if not said.
+    pub(crate) fn marked(
+        prefix: Option<&String>,
+        delimiter: Option<&String>,
+        marker: Option<&String>,
+        most: usize,
+    ) -> Self {
+        let said = |text: Option<&String>| text.filter(|text| !text.is_empty()).cloned();
+        let mut asked = Self {
+            prefix: prefix.cloned().unwrap_or_default(),
+            delimiter: said(delimiter),
+            after: said(marker),
+            after_all_of: false,
+            most,
+        };
+        asked.after_all_of = asked.after.as_deref().is_some_and(|after| together(after, &asked) == Some(after));
+        asked
+    }
+
     /// Where the scan begins.
     fn start(&self) -> Vec<u8> {
         let start = match &self.after {

@@ -9,7 +9,7 @@ use crate::s3::{
     committer::Plan,
     digest::Expected,
     fault::Fault,
-    list::{Asked, Entry, most, together},
+    list::{Asked, Entry, most},
     object::{Part, SumKind, Upload, Version, Versioning},
     policy::Policy,
     read_object::TRIES,
@@ -614,7 +614,7 @@ impl S3 for Service {
             version_id: version_id(&settings, &version),
             e_tag: wanted("ETag").then(|| etag(&version)),
             object_size: wanted("ObjectSize").then(|| length(version.length)),
-            storage_class: wanted("StorageClass").then(|| dto::StorageClass::from(class_of(&version))),
+            storage_class: wanted("StorageClass").then(|| dto::StorageClass::from(class_of(&version.about))),
             ..dto::GetObjectAttributesOutput::default()
         };
         if wanted("Checksum")
@@ -650,17 +650,9 @@ impl S3 for Service {
     async fn list_objects(&self, request: S3Request<dto::ListObjectsInput>) -> Answer<dto::ListObjectsOutput> {
         let input = request.input;
         let encoding = Encoding::new(input.encoding_type.as_ref())?;
-        let delimiter = input.delimiter.clone().filter(|delimiter| !delimiter.is_empty());
-        let asked = Asked {
-            prefix: input.prefix.clone().unwrap_or_default(),
-            delimiter: delimiter.clone(),
-            after: input.marker.clone().filter(|marker| !marker.is_empty()),
-            after_all_of: false,
-            most: most(input.max_keys)?,
-        };
-        let all_of = asked.after.as_deref().is_some_and(|after| together(after, &asked) == Some(after));
-        let asked = Asked { after_all_of: all_of, ..asked };
-        let most = asked.most;
+        let most = most(input.max_keys)?;
+        let asked = Asked::marked(input.prefix.as_ref(), input.delimiter.as_ref(), input.marker.as_ref(), most);
+        let delimiter = asked.delimiter.clone();
         let bucket = input.bucket.clone();
         let page = self.do_blocking(move |shelf| shelf.list(&bucket, &asked)).await?;
         let next = page.entries.last().filter(|_| page.more).map(|last| encoding.write(last.name()));
@@ -726,17 +718,10 @@ impl S3 for Service {
     ) -> Answer<dto::ListObjectVersionsOutput> {
         let input = request.input;
         let encoding = Encoding::new(input.encoding_type.as_ref())?;
-        let delimiter = input.delimiter.clone().filter(|delimiter| !delimiter.is_empty());
-        let asked = Asked {
-            prefix: input.prefix.clone().unwrap_or_default(),
-            delimiter: delimiter.clone(),
-            after: input.key_marker.clone().filter(|marker| !marker.is_empty()),
-            after_all_of: false,
-            most: most(input.max_keys)?,
-        };
-        let all_of = asked.after.as_deref().is_some_and(|after| together(after, &asked) == Some(after));
-        let asked = Asked { after_all_of: all_of, ..asked };
-        let (most, id) = (asked.most, input.version_id_marker.clone().filter(|id| !id.is_empty()));
+        let most = most(input.max_keys)?;
+        let asked = Asked::marked(input.prefix.as_ref(), input.delimiter.as_ref(), input.key_marker.as_ref(), most);
+        let delimiter = asked.delimiter.clone();
+        let id = input.version_id_marker.clone().filter(|id| !id.is_empty());
         if id.is_some() && asked.after.is_none() {
             let message = "A version-id marker cannot be specified without a key marker.";
             return Err(bad(S3ErrorCode::InvalidArgument, message));
@@ -763,7 +748,7 @@ impl S3 for Service {
                     last_modified: Some(timestamp(version.modified)),
                     owner: Some(owner()),
                     size: Some(length(version.length)),
-                    storage_class: Some(dto::ObjectVersionStorageClass::from(class_of(version))),
+                    storage_class: Some(dto::ObjectVersionStorageClass::from(class_of(&version.about))),
                     version_id: Some(version.id()),
                     ..dto::ObjectVersion::default()
                 }),
@@ -968,9 +953,7 @@ impl S3 for Service {
             upload_id: Some(input.upload_id),
             initiator: Some(initiator()),
             owner: Some(owner()),
-            storage_class: Some(dto::StorageClass::from(
-                upload.about.storage_class.clone().unwrap_or_else(|| "STANDARD".to_owned()),
-            )),
+            storage_class: Some(dto::StorageClass::from(class_of(&upload.about))),
             checksum_algorithm: upload.sum.map(|kind| dto::ChecksumAlgorithm::from_static(kind_name(kind))),
             is_truncated: Some(more),
             max_parts: i32::try_from(most).ok(),
@@ -987,15 +970,9 @@ impl S3 for Service {
     ) -> Answer<dto::ListMultipartUploadsOutput> {
         let input = request.input;
         let encoding = Encoding::new(input.encoding_type.as_ref())?;
-        let delimiter = input.delimiter.clone().filter(|delimiter| !delimiter.is_empty());
-        let asked = Asked {
-            prefix: input.prefix.clone().unwrap_or_default(),
-            delimiter: delimiter.clone(),
-            after: input.key_marker.clone().filter(|marker| !marker.is_empty()),
-            after_all_of: false,
-            most: most(input.max_uploads)?,
-        };
-        let most = asked.most;
+        let most = most(input.max_uploads)?;
+        let asked = Asked::marked(input.prefix.as_ref(), input.delimiter.as_ref(), input.key_marker.as_ref(), most);
+        let delimiter = asked.delimiter.clone();
         let id = input.upload_id_marker.clone().filter(|id| !id.is_empty());
         let bucket = input.bucket.clone();
         let page = self.do_blocking(move |shelf| shelf.list_uploads(&bucket, &asked, id.as_deref())).await?;
@@ -1011,9 +988,7 @@ impl S3 for Service {
                     initiated: Some(timestamp(upload.initiated)),
                     initiator: Some(initiator()),
                     owner: Some(owner()),
-                    storage_class: Some(dto::StorageClass::from(
-                        upload.about.storage_class.clone().unwrap_or_else(|| "STANDARD".to_owned()),
-                    )),
+                    storage_class: Some(dto::StorageClass::from(class_of(&upload.about))),
                     checksum_algorithm: upload.sum.map(|kind| dto::ChecksumAlgorithm::from_static(kind_name(kind))),
                     checksum_type: None,
                 }),

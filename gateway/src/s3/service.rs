@@ -15,7 +15,7 @@ use crate::s3::{
     digest::{Digests, Expected},
     fault::{Fault, Result, fault},
     list::{Entry, Page},
-    object::{Bucket, Sum, SumKind, Version, Versioning},
+    object::{About, Bucket, Sum, SumKind, Version, Versioning},
     read_object::sum_header,
     settings,
     shelf::{Content, New, Shelf, Wish},
@@ -435,7 +435,7 @@ impl Service {
                     e_tag: Some(etag(version)),
                     last_modified: Some(timestamp(version.modified)),
                     size: Some(length(version.length)),
-                    storage_class: Some(dto::ObjectStorageClass::from(class_of(version))),
+                    storage_class: Some(dto::ObjectStorageClass::from(class_of(&version.about))),
                     owner: with_owner.then(owner),
                     checksum_algorithm: version
                         .sum
@@ -453,8 +453,8 @@ impl Service {
     }
 }
 
-pub(crate) fn class_of(version: &Version) -> String {
-    version.about.storage_class.clone().unwrap_or_else(|| "STANDARD".to_owned())
+pub(crate) fn class_of(about: &About) -> String {
+    about.storage_class.clone().unwrap_or_else(|| "STANDARD".to_owned())
 }
 
 pub(crate) fn sum_type(sum: &Sum) -> dto::ChecksumType {

@@ -111,7 +111,7 @@ impl Shelf {
             match &version.pieces[..] {
                 [piece] if matches!(piece.place, Place::File(_)) => {
                     let Place::File(text) = &piece.place else { return Ok(false) };
-                    Gathering::known(parse(text)?, version.length)
+                    offs::Node::File { reference: parse(text)?, size: version.length }
                 }
                 _ if version.length <= SMALL as u64 => {
                     let bytes = self.small_bytes(bucket, name, version.clone())?;
