@@ -97,7 +97,7 @@ pub(crate) enum BucketCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Limit what a bucket may hold, old versions included; without a limit there is none
+    /// Limit what a bucket may hold, old versions included; without options, say what its limits are
     Quota {
         /// The bucket
         bucket: String,
@@ -107,6 +107,9 @@ pub(crate) enum BucketCommand {
         /// At most so many objects
         #[arg(long, value_name = "N")]
         objects: Option<u64>,
+        /// No limits
+        #[arg(long, conflicts_with_all = ["bytes", "objects"])]
+        none: bool,
     },
     /// Save the list of buckets and objects as a file, as a daemon does by itself, and print its URL
     Save,
@@ -114,6 +117,9 @@ pub(crate) enum BucketCommand {
     Restore {
         /// The URL that was saved; else the last one
         url: Option<String>,
+        /// Go on without them: what they held may be dropped
+        #[arg(long, conflicts_with = "url")]
+        give_up: bool,
     },
     /// Give a bucket out as it is now: a directory with its objects as files, and its URL
     Snapshot {

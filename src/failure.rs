@@ -22,6 +22,9 @@ pub(crate) enum Failure {
     /// The buckets of S3 clients.
     #[error("the buckets cannot be used")]
     Buckets(#[from] gateway::BucketsError),
+    /// The buckets are gone with the index, but were saved.
+    #[error("the index of the buckets was lost; a list of them was saved, but is not brought back")]
+    BucketsLost,
     /// No list of buckets was saved.
     #[error("no list of buckets was saved here")]
     NothingSaved,

@@ -1,7 +1,7 @@
 //! The home directory: settings, store, URL database.
 
 use std::{
-    os::unix::net::UnixStream,
+    os::unix::{fs::PermissionsExt as _, net::UnixStream},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     thread,
@@ -10,7 +10,7 @@ use std::{
 
 use cas::{BlockStore, Options, PackStore};
 use etcetera::BaseStrategy as _;
-use gateway::{BucketDoor, Keys, SAVED_BUCKETS, Usage};
+use gateway::{BucketDoor, Keys, Usage};
 use offs::OffUrl;
 use replication::{Patience, PeerKey};
 use serde_json::{Value, json};
@@ -25,7 +25,8 @@ use crate::{
     peers::{self, Peers, pool::Pool, pooled_store::PooledStore},
     pins::Pins,
     progress::{remark, warn},
-    url_database::{Listed, Operation, UrlDatabase},
+    saved_buckets,
+    url_database::{Operation, UrlDatabase},
 };
 
 /// A home that this process owns, or the daemon that owns it.
@@ -87,6 +88,8 @@ pub(crate) struct Home {
     urls: Arc<Mutex<UrlDatabase>>,
     /// What the daemon runs; empty in a command.
     pub(crate) services: Arc<Services>,
+    /// What the daemon's doors are called, and where they are; empty in a command.
+    pub(crate) doors: OnceLock<Vec<(&'static str, String)>>,
     /// Whether services may be made to panic.
     pub(crate) allow_faults: bool,
     peers: OnceLock<Arc<Peers>>,
@@ -129,6 +132,9 @@ impl Home {
         make_private(&path)?;
         let config = Config::read(&path.join("config.toml"))?;
         let directory = path.join("store");
+        // The index has the keys of objects, so a home that others may look into has a store that they may not.
+        make_private(&directory)?;
+        close(&directory);
         let existed = directory.join("packs").exists();
         let defaults = Options::default();
         let options = Options {
@@ -147,6 +153,7 @@ impl Home {
             store,
             urls,
             services,
+            doors: OnceLock::new(),
             allow_faults: false,
             peers: OnceLock::new(),
             buckets: Mutex::default(),
@@ -178,14 +185,10 @@ impl Home {
         // Keys that cannot be read are told now, not to each client.
         keys.list()?;
         let catalogue = Arc::<PackStore>::clone(&self.store);
-        let made = BucketDoor::new(backend, catalogue, keys, &self.config.s3.domains)?;
-        if made.is_empty()?
-            && let Some(saved) = self.saved_buckets()
-        {
-            warn(&format!(
-                "there are no buckets, but some were saved: `offs bucket restore` brings those of {saved} back"
-            ));
+        if saved_buckets::are_lost(&self.store, &self.urls)? {
+            return Err(Failure::BucketsLost);
         }
+        let made = BucketDoor::new(backend, catalogue, keys, &self.config.s3.domains)?;
         *buckets = Some(made.clone());
         Ok(made)
     }
@@ -196,18 +199,26 @@ impl Home {
 
     /// The list of buckets that was saved last and is still pinned.
     pub(crate) fn saved_buckets(&self) -> Option<OffUrl> {
-        let listed = self.urls().list();
-        let saved = |listed: &&Listed| listed.pinned && listed.url.content_type.as_str() == SAVED_BUCKETS;
-        listed.iter().rfind(saved).map(|listed| listed.url.clone())
+        saved_buckets::all(&self.urls()).pop()
+    }
+
+    /// Goes on without the buckets that were saved, when there are none.
+    pub(crate) fn give_up_buckets(&self) -> Result<(), Failure> {
+        if !saved_buckets::are_lost(&self.store, &self.urls)? {
+            return Err(Failure::NothingSaved);
+        }
+        let mut urls = self.urls();
+        let saved = saved_buckets::all(&urls);
+        urls.append(Operation::Unpin, &saved)
     }
 
     /// Brings buckets back that were saved, when there are none and nobody uses them.
-    pub(crate) fn restore_buckets(&self, url: &OffUrl) -> Result<u64, Failure> {
+    pub(crate) fn restore_buckets(&self, url: &OffUrl) -> Result<(), Failure> {
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        let restored = BucketDoor::restore(self.bucket_backend()?.as_ref(), self.store.as_ref(), url)?;
+        BucketDoor::restore(self.bucket_backend()?.as_ref(), self.store.as_ref(), url)?;
         // Whoever uses them next reads them anew.
         *buckets = None;
-        Ok(restored)
+        Ok(())
     }
 
     /// Whether S3 clients use the buckets.
@@ -327,6 +338,20 @@ pub(crate) fn make_private(path: &Path) -> Result<(), Failure> {
     let mut builder = std::fs::DirBuilder::new();
     std::os::unix::fs::DirBuilderExt::mode(builder.recursive(true), 0o700);
     builder.create(path).map_err(|source| Failure::io("create", path, source))
+}
+
+/// Takes from others the right to look into a directory of ours.
+fn close(path: &Path) {
+    let open = |mode: u32| mode & 0o077 != 0;
+    let closed = std::fs::metadata(path).and_then(|metadata| {
+        if open(metadata.permissions().mode()) {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700))?;
+        }
+        Ok(())
+    });
+    if let Err(error) = closed {
+        warn(&format!("others may be able to look into {}: {error}", path.display()));
+    }
 }
 
 /// Another command may be using the store; it is worth waiting a little, but not for a daemon.

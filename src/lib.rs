@@ -9,9 +9,11 @@ mod command;
 mod config;
 mod control;
 mod daemon;
+mod date;
 mod dht;
 mod failure;
 mod home;
+mod interfaces;
 mod interrupt;
 mod output;
 mod output_file;
@@ -20,6 +22,7 @@ mod pins;
 mod progress;
 mod report;
 mod restore;
+mod saved_buckets;
 mod size;
 mod tree;
 mod url_database;
@@ -35,7 +38,7 @@ use crate::arguments::Arguments;
 pub fn run() -> ExitCode {
     let arguments = Arguments::parse();
     let level = match arguments.verbose {
-        0 => tracing::Level::ERROR,
+        0 => tracing::Level::WARN,
         1 => tracing::Level::INFO,
         _ => tracing::Level::DEBUG,
     };

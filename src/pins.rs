@@ -9,7 +9,7 @@ use std::{
 use cas::{BlockStore as _, PackStore, Reachable, Score};
 use replication::Bucket;
 
-use crate::{failure::Failure, peers::Peers, url_database::UrlDatabase};
+use crate::{failure::Failure, peers::Peers, saved_buckets, url_database::UrlDatabase};
 
 /// Follows the pinned URLs of the database, and the buckets, through the store.
 pub(crate) struct Pins {
@@ -42,6 +42,9 @@ impl Reachable for Pins {
         }
         let listed = urls.list();
         drop(urls);
+        if saved_buckets::are_lost(&store, &self.urls)? {
+            return Err(Failure::BucketsLost.into());
+        }
         for listed in listed.iter().filter(|listed| listed.pinned) {
             offs::list(store.as_ref(), &listed.url.reference, keep).map_err(|source| {
                 let url = listed.url.to_string();

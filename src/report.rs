@@ -61,7 +61,7 @@ fn is_closed_pipe(failure: &Failure) -> bool {
 pub(crate) fn code(failure: &Failure) -> u8 {
     match failure {
         Failure::File(error) | Failure::Unanswered { missing: error, .. } => file_code(error),
-        Failure::DamageFound | Failure::UrlsLost { .. } => DAMAGE,
+        Failure::DamageFound | Failure::UrlsLost { .. } | Failure::BucketsLost => DAMAGE,
         Failure::Some { code, .. } | Failure::Said { code } => *code,
         Failure::Url { .. }
         | Failure::Parameters(_)
@@ -73,7 +73,9 @@ pub(crate) fn code(failure: &Failure) -> u8 {
         | Failure::NoPort { .. }
         | Failure::BindFamily { .. }
         | Failure::Invitation(_)
-        | Failure::Keys(gateway::KeysError::Taken { .. })
+        | Failure::Keys(
+            gateway::KeysError::Taken { .. } | gateway::KeysError::Name { .. } | gateway::KeysError::Bucket { .. },
+        )
         | Failure::NoName => USAGE,
         Failure::NoSuchPath { .. }
         | Failure::NotListed { .. }
@@ -204,13 +206,16 @@ fn hint(failure: &Failure) -> Option<&'static str> {
         Failure::NoDaemon => Some("start it with `offs serve`"),
         Failure::NobodyKnown => Some("name one with --bootstrap, run `offs dht serve`, or begin with --public"),
         Failure::NobodyAnswered { .. } => Some("check the address, and whether packets get through"),
-        Failure::Bind { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
-            Some("something listens there already; say where else with --listen, or with --bind of `offs dht`")
-        }
+        Failure::Bind { source, .. } if source.kind() == io::ErrorKind::AddrInUse => Some(
+            "something listens there already; say where else: --listen for peers, --http for people, --s3 for S3 clients, --bind of `offs dht`",
+        ),
         Failure::Keys(gateway::KeysError::Unknown { .. }) => Some("`offs key list` names them"),
         Failure::DhtInUse { .. } => Some("stop that one, or use another --home"),
         Failure::KeyFile { .. } => Some("make one with `offs key new FILE`"),
         Failure::Exists { .. } | Failure::NoName => Some("say with -o where to write it"),
+        Failure::BucketsLost => {
+            Some("bring it back with `offs bucket restore`, or go on without with `offs bucket restore --give-up`")
+        }
         Failure::UrlsLost { .. } => Some("pin again what you want to keep, then run `offs gc --accept-lost-urls`"),
         Failure::Pin { .. } => Some("nothing was dropped; heal it with `offs verify --heal`, or unpin it"),
         Failure::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => Some("free some room on the disk"),

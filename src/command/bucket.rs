@@ -1,21 +1,15 @@
 //! `offs bucket`
 
-use gateway::BucketsError;
+use gateway::{BucketsError, Usage};
 use serde_json::json;
 
 use crate::{
-    arguments::BucketCommand,
-    command::parse_url,
-    failure::Failure,
-    home::Home,
-    output,
-    progress::{remark, warn},
-    size::Size,
+    arguments::BucketCommand, command::parse_url, failure::Failure, home::Home, output, progress::warn, size::Size,
 };
 
 pub(crate) fn run(home: &Home, command: &BucketCommand) -> Result<(), Failure> {
-    if let BucketCommand::Restore { url } = command {
-        return restore(home, url.as_deref());
+    if let BucketCommand::Restore { url, give_up } = command {
+        return if *give_up { home.give_up_buckets() } else { restore(home, url.as_deref()) };
     }
     let buckets = home.buckets()?;
     let of = |bucket: &str| {
@@ -28,7 +22,11 @@ pub(crate) fn run(home: &Home, command: &BucketCommand) -> Result<(), Failure> {
     match command {
         BucketCommand::List { json } => {
             for (name, usage) in buckets.usages() {
-                let (bytes, objects) = buckets.limits(&name).map_err(of(&name))?;
+                let (bytes, objects) = match buckets.limits(&name) {
+                    // It was deleted in this moment.
+                    Err(BucketsError::NoBucket) => continue,
+                    limits => limits?,
+                };
                 if *json {
                     output::json(&json!({
                         "bucket": name,
@@ -38,13 +36,23 @@ pub(crate) fn run(home: &Home, command: &BucketCommand) -> Result<(), Failure> {
                         "most_bytes": bytes,
                     }))?;
                 } else {
-                    output::line(format!("{name} {} objects, {}", usage.objects, Size(usage.bytes)))?;
+                    output::line(in_words(&name, usage, bytes, objects))?;
                 }
             }
             Ok(())
         }
-        BucketCommand::Quota { bucket, bytes, objects } => {
-            buckets.limit(bucket, bytes.map(|size| size.0), *objects).map_err(of(bucket))
+        BucketCommand::Quota { bucket, bytes, objects, none } => {
+            let (old_bytes, old_objects) = buckets.limits(bucket).map_err(of(bucket))?;
+            if *none {
+                return buckets.limit(bucket, None, None).map_err(of(bucket));
+            }
+            if bytes.is_none() && objects.is_none() {
+                let usage = buckets.usages().into_iter().find(|(name, _)| name == bucket);
+                let usage = usage.map(|(_, usage)| usage).unwrap_or_default();
+                return output::line(in_words(bucket, usage, old_bytes, old_objects));
+            }
+            let bytes = bytes.map(|size| size.0).or(old_bytes);
+            buckets.limit(bucket, bytes, objects.or(old_objects)).map_err(of(bucket))
         }
         BucketCommand::Save => output::line(buckets.save_now()?),
         // It must not open what is to be written.
@@ -64,6 +72,12 @@ pub(crate) fn run(home: &Home, command: &BucketCommand) -> Result<(), Failure> {
     }
 }
 
+fn in_words(name: &str, usage: Usage, bytes: Option<u64>, objects: Option<u64>) -> String {
+    let most_objects = objects.map(|most| format!(" of at most {most}")).unwrap_or_default();
+    let most_bytes = bytes.map(|most| format!(" of at most {}", Size(most))).unwrap_or_default();
+    format!("{name} {} objects{most_objects}, {}{most_bytes}", usage.objects, Size(usage.bytes))
+}
+
 fn restore(home: &Home, url: Option<&str>) -> Result<(), Failure> {
     if home.serves_buckets() {
         return Err(Failure::Usage { what: "buckets are restored while nobody uses them: stop the daemon first" });
@@ -72,7 +86,8 @@ fn restore(home: &Home, url: Option<&str>) -> Result<(), Failure> {
         Some(text) => parse_url(text)?,
         None => home.saved_buckets().ok_or(Failure::NothingSaved)?,
     };
-    let entries = home.restore_buckets(&url)?;
-    remark(&format!("{entries} entries of buckets are back"));
-    Ok(())
+    home.restore_buckets(&url)?;
+    let usages = home.buckets()?.usages();
+    let objects: u64 = usages.iter().map(|(_, usage)| usage.objects).sum();
+    output::line(format!("{} buckets with {objects} objects are back", usages.len()))
 }

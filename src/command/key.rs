@@ -5,9 +5,11 @@ use serde_json::{Value, json};
 
 use crate::{
     arguments::Arguments,
+    date,
     dht::{arguments::Key, key_file::KeyFile},
     failure::Failure,
     home, output,
+    progress::remark,
 };
 
 pub(crate) fn run(arguments: &Arguments, key: &Key) -> Result<(), Failure> {
@@ -32,7 +34,9 @@ pub(crate) fn run(arguments: &Arguments, key: &Key) -> Result<(), Failure> {
                 shown["secret"] = key.secret.into();
                 return output::json(&shown);
             }
-            output::line(format!("{} {}", key.access, key.secret))
+            output::line(format!("{} {}", key.access, key.secret))?;
+            remark("that is the access key and its secret, which is not shown again");
+            Ok(())
         }
         Key::List { json } => {
             for key in keys()?.list()?.iter() {
@@ -40,7 +44,12 @@ pub(crate) fn run(arguments: &Arguments, key: &Key) -> Result<(), Failure> {
                     output::json(&shown(key))?;
                 } else {
                     let bucket = key.bucket.as_deref().unwrap_or("-");
-                    output::line(format!("{} {} {} {bucket}", key.access, key.name, word(key.rights)))?;
+                    let ends = match key.expires {
+                        None => String::new(),
+                        Some(_) if key.is_expired() => " expired".to_owned(),
+                        Some(end) => format!(" until {}", date::in_words(end)),
+                    };
+                    output::line(format!("{} {} {} {bucket}{ends}", key.access, key.name, word(key.rights)))?;
                 }
             }
             Ok(())

@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::{
     failure::Failure,
     home::Home,
-    output,
+    interfaces, output,
     peers::{
         Peers,
         arguments::PoolCommand,
@@ -97,23 +97,7 @@ fn own_addresses(listen: IpAddr, port: u16) -> Vec<SocketAddr> {
     if !listen.is_unspecified() {
         return vec![SocketAddr::new(listen, port)];
     }
-    let interfaces = match nix::ifaddrs::getifaddrs() {
-        Ok(interfaces) => interfaces,
-        Err(error) => {
-            tracing::warn!(%error, "the addresses of this machine are not known");
-            return Vec::new();
-        }
-    };
-    let ips = interfaces.filter_map(|interface| {
-        let address = interface.address?;
-        let v4 = address.as_sockaddr_in().map(|v4| IpAddr::from(v4.ip()));
-        v4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::from(v6.ip())))
-    });
-    let far = |ip: &IpAddr| match ip {
-        IpAddr::V4(ip) => !ip.is_loopback() && !ip.is_link_local(),
-        IpAddr::V6(ip) => !ip.is_loopback() && !ip.is_unicast_link_local(),
-    };
-    ips.filter(far).map(|ip| SocketAddr::new(ip, port)).collect()
+    interfaces::own_ips().into_iter().map(|ip| SocketAddr::new(ip, port)).collect()
 }
 
 fn join(peers: &std::sync::Arc<Peers>, text: &str, addresses: &[SocketAddr]) -> Result<(), Failure> {

@@ -31,8 +31,11 @@ pub(crate) fn run(arguments: &Arguments, serve: &Serve) -> Result<(), Failure> {
     http.listen = serve.http.or(http.listen);
     http.on = (http.on || serve.http.is_some()) && !serve.no_http;
     let s3 = &mut home.config.s3;
-    s3.listen = serve.s3.or(s3.listen);
+    s3.listen = serve.s3.flatten().or(s3.listen);
     s3.on |= serve.s3.is_some();
+    if serve.s3_tls && !s3.on {
+        return Err(Failure::Usage { what: "--s3-tls needs --s3, or `on = true` below [s3] in config.toml" });
+    }
     s3.tls |= serve.s3_tls;
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     let runtime = builder.enable_all().max_blocking_threads(1200).build().map_err(Failure::Socket)?;
@@ -55,13 +58,19 @@ async fn serve_home(home: Arc<Home>) -> Result<(), Failure> {
     notify(&[NotifyState::Ready]);
     let watchdog = tokio::spawn(watch(stop.clone()));
     say(format_args!("offs: peer {} takes links on {local}", peers.id()));
+    let mut doors = Vec::new();
     if let Some(http) = http.as_ref().and_then(|http| http.local_addr().ok()) {
         say(format_args!("offs: http://{http}/"));
+        doors.push(("http", format!("http://{http}/")));
     }
     if let Some(s3) = &s3 {
         let scheme = if s3.tls.is_some() { "https" } else { "http" };
-        say(format_args!("offs: S3 at {scheme}://{}/", s3.listener.local_addr().map_err(Failure::Socket)?));
+        let url = format!("{scheme}://{}/", s3.listener.local_addr().map_err(Failure::Socket)?);
+        say(format_args!("offs: S3 at {url}"));
+        doors.push(("s3", url));
     }
+    // It is served once.
+    let _set = home.doors.set(doors);
     let doors = daemon::Doors { http, s3 };
     let ended = daemon::run(home, listener, doors, &stop).await;
     notify(&[NotifyState::Stopping]);
@@ -94,9 +103,20 @@ fn listen_s3(home: &Home) -> Result<Option<daemon::S3>, Failure> {
         return Ok(None);
     }
     let address = settings.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 23404)));
-    let tls = if settings.tls { Some(certificate::acceptor(home.path(), settings)?) } else { None };
+    let buckets = home.buckets()?;
+    let tls = if settings.tls {
+        Some(certificate::acceptor(home.path(), settings, address.ip())?)
+    } else {
+        if settings.certificate.is_some() || settings.key.is_some() {
+            warn("the certificate below [s3] in config.toml is not used: `tls` is not true");
+        }
+        if !address.ip().is_loopback() {
+            warn("S3 clients are served without TLS: what they send and get can be read on the way");
+        }
+        None
+    };
     let listener = listen(address).map_err(|source| Failure::Bind { address, source })?;
-    Ok(Some(daemon::S3 { listener: Arc::new(listener), tls }))
+    Ok(Some(daemon::S3 { buckets, listener: Arc::new(listener), tls }))
 }
 
 fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {

@@ -1,6 +1,6 @@
 //! `offs status`
 
-use std::sync::atomic::Ordering;
+use std::{collections::BTreeMap, sync::atomic::Ordering};
 
 use serde_json::{Value, json};
 
@@ -58,6 +58,7 @@ fn to_json(home: &Home, engine: &Peers, services: &[(&'static str, Health)]) -> 
         "pool": pool,
         "replicas": engine.settings.replicas,
         "live": engine.live().len(),
+        "doors": home.doors.get().map(|doors| doors.iter().cloned().collect::<BTreeMap<_, _>>()).unwrap_or_default(),
         "services": shown.collect::<serde_json::Map<_, _>>(),
         "peers": known,
         "buckets": home.bucket_usages().map(|usages| {
@@ -98,6 +99,9 @@ fn print(value: &Value) -> Result<(), Failure> {
         }
         None => field("pool", "none".to_owned())?,
     }
+    for (name, url) in value["doors"].as_object().into_iter().flatten() {
+        field("door", format!("{name} at {}", url.as_str().unwrap_or_default()))?;
+    }
     for (name, health) in value["services"].as_object().into_iter().flatten() {
         let running = if health["running"] == true { "runs" } else { "is down" };
         let restarts = health["restarts"].as_u64().unwrap_or(0);
@@ -107,6 +111,10 @@ fn print(value: &Value) -> Result<(), Failure> {
     }
     for peer in value["peers"].as_array().into_iter().flatten() {
         field("peer", peers::in_words(peer))?;
+    }
+    for (name, usage) in value["buckets"].as_object().into_iter().flatten() {
+        let bytes = Size(usage["bytes"].as_u64().unwrap_or(0));
+        field("bucket", format!("{name} {} objects, {bytes}", usage["objects"]))?;
     }
     field("blocks", format!("{}, {}", value["blocks"], Size(number("bytes"))))?;
     let looked = value["looked_seconds_ago"].as_u64();

@@ -3,30 +3,45 @@
 use std::{
     fs::{self, OpenOptions},
     io::Write as _,
-    os::unix::fs::OpenOptionsExt as _,
+    net::IpAddr,
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     sync::Arc,
+    time::{Duration, SystemTime},
 };
 
+use rcgen::{CertificateParams, DnType, KeyPair};
 use tokio_rustls::{
     TlsAcceptor,
     rustls::{
-        ServerConfig,
-        pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+        RootCertStore, ServerConfig,
+        client::{verify_server_cert_signed_by_trust_anchor, verify_server_name},
+        crypto::aws_lc_rs,
+        pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject as _},
+        server::ParsedCertificate,
     },
 };
 
-use crate::{config::S3Settings, failure::Failure};
+use crate::{
+    config::S3Settings,
+    failure::Failure,
+    interfaces,
+    progress::{say, warn},
+};
 
 /// The files of a certificate of our own making, in the home.
 const OWN: [&str; 2] = ["s3-certificate.pem", "s3-key.pem"];
+const DAY: Duration = Duration::from_hours(24);
+/// How long a certificate of our own is good, and how long before its end it is made anew.
+const GOOD: Duration = Duration::from_hours(3652 * 24);
+const LATE: Duration = Duration::from_hours(30 * 24);
 
-/// What takes TLS connections: with the files that the settings name, or with a certificate for this machine that
-/// nobody else has signed and that clients have to be told to trust.
-pub(crate) fn acceptor(home: &Path, settings: &S3Settings) -> Result<TlsAcceptor, Failure> {
+/// What takes TLS connections on an address: with the files that the settings name, or with a certificate for this
+/// machine that nobody else has signed and that clients have to be told to trust.
+pub(crate) fn acceptor(home: &Path, settings: &S3Settings, listen: IpAddr) -> Result<TlsAcceptor, Failure> {
     let [certificate, key] = match (&settings.certificate, &settings.key) {
         (Some(certificate), Some(key)) => [certificate.clone(), key.clone()],
-        (None, None) => own(home, settings)?,
+        (None, None) => own(home, settings, listen)?,
         _ => return Err(Failure::Usage { what: "a certificate needs its key, and a key its certificate" }),
     };
     let wrong = |path: &Path, error: &dyn std::fmt::Display| Failure::Certificate {
@@ -36,26 +51,45 @@ pub(crate) fn acceptor(home: &Path, settings: &S3Settings) -> Result<TlsAcceptor
     let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(&certificate).and_then(Iterator::collect);
     let chain = chain.map_err(|error| wrong(&certificate, &error))?;
     let secret = PrivateKeyDer::from_pem_file(&key).map_err(|error| wrong(&key, &error))?;
+    // A group may well be meant to read it.
+    if fs::metadata(&key).is_ok_and(|metadata| metadata.permissions().mode() & 0o007 != 0) {
+        warn(&format!("everybody can read the key {}; take that right from them: chmod 600", key.display()));
+    }
     let config = ServerConfig::builder().with_no_client_auth().with_single_cert(chain, secret);
     let mut config = config.map_err(|error| wrong(&certificate, &error))?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
-fn own(home: &Path, settings: &S3Settings) -> Result<[PathBuf; 2], Failure> {
+fn own(home: &Path, settings: &S3Settings, listen: IpAddr) -> Result<[PathBuf; 2], Failure> {
     let paths = OWN.map(|name| home.join(name));
-    if paths.iter().all(|path| path.exists()) {
-        return Ok(paths);
-    }
     let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
-    names
-        .extend(settings.listen.map(|address| address.ip()).filter(|ip| !ip.is_unspecified()).map(|ip| ip.to_string()));
+    if !listen.is_unspecified() && !listen.is_loopback() {
+        names.push(listen.to_string());
+    }
+    // Below a domain are buckets.
+    let mut asked = names.clone();
     for domain in &settings.domains {
+        asked.extend([domain.clone(), format!("bucket.{domain}")]);
         names.extend([domain.clone(), format!("*.{domain}")]);
     }
+    if paths.iter().all(|path| path.exists()) && is_good(&paths[0], &asked) {
+        return Ok(paths);
+    }
+    // Under these it may be reached, too; but when they change it need not be made anew.
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    if listen.is_unspecified() {
+        names.extend(interfaces::own_ips().iter().map(IpAddr::to_string));
+    }
+    if host.contains(|c: char| c != '-' && !c.is_ascii_alphanumeric() && c != '.') || host.is_empty() {
+        tracing::debug!(%host, "the name of this machine cannot be in a certificate");
+    } else {
+        names.extend([host.clone(), format!("{host}.local")]);
+    }
+    names.sort();
     names.dedup();
-    let made = rcgen::generate_simple_self_signed(names)
-        .map_err(|error| Failure::Certificate { path: paths[0].clone(), detail: error.to_string() })?;
+    let failed = |error: &rcgen::Error| Failure::Certificate { path: paths[0].clone(), detail: error.to_string() };
+    let (key, made) = make(names, &host).map_err(|error| failed(&error))?;
     let write = |path: &Path, mode, text: String| {
         let write = || -> std::io::Result<()> {
             let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(path)?;
@@ -64,11 +98,79 @@ fn own(home: &Path, settings: &S3Settings) -> Result<[PathBuf; 2], Failure> {
         };
         write().map_err(|source| Failure::io("write", path, source))
     };
-    write(&paths[1], 0o600, made.signing_key.serialize_pem())?;
-    if let Err(failure) = write(&paths[0], 0o644, made.cert.pem()) {
+    write(&paths[1], 0o600, key.serialize_pem())?;
+    if let Err(failure) = write(&paths[0], 0o644, made.pem()) {
         // Half a pair is none.
         let _gone = fs::remove_file(&paths[1]);
         return Err(failure);
     }
+    say(format_args!("offs: made the certificate {}, which clients have to be told to trust", paths[0].display()));
     Ok(paths)
+}
+
+fn make(names: Vec<String>, host: &str) -> Result<(KeyPair, rcgen::Certificate), rcgen::Error> {
+    let mut parameters = CertificateParams::new(names)?;
+    parameters.distinguished_name.push(DnType::CommonName, format!("offs at {host}"));
+    let now = SystemTime::now();
+    parameters.not_before = (now - DAY).into();
+    parameters.not_after = (now + GOOD).into();
+    let key = KeyPair::generate()?;
+    let made = parameters.self_signed(&key)?;
+    Ok((key, made))
+}
+
+/// Whether a certificate of our own is one, is for these names, and is so for a while yet.
+fn is_good(path: &Path, names: &[String]) -> bool {
+    let check = || -> Result<(), Box<dyn std::error::Error>> {
+        let certificate = CertificateDer::from_pem_file(path)?;
+        let parsed = ParsedCertificate::try_from(&certificate)?;
+        for name in names {
+            verify_server_name(&parsed, &ServerName::try_from(name.as_str())?)?;
+        }
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate.clone())?;
+        let later = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)? + LATE;
+        let algorithms = aws_lc_rs::default_provider().signature_verification_algorithms;
+        let later = UnixTime::since_unix_epoch(later);
+        Ok(verify_server_cert_signed_by_trust_anchor(&parsed, &roots, &[], later, algorithms.all)?)
+    };
+    match check() {
+        Ok(()) => true,
+        Err(error) => {
+            tracing::info!(%error, "the certificate is made anew");
+            false
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_is_made_anew_when_it_is_for_other_names() {
+        let folder = tempfile::tempdir().expect("temporary directory");
+        let read = || fs::read(folder.path().join(OWN[0])).expect("a certificate");
+        let mut settings = S3Settings::default();
+        let loopback = IpAddr::from([127, 0, 0, 1]);
+        let accept = |settings: &S3Settings, ip| acceptor(folder.path(), settings, ip).expect("a certificate");
+        accept(&settings, loopback);
+        let first = read();
+        accept(&settings, loopback);
+        accept(&settings, IpAddr::from([0, 0, 0, 0]));
+        assert!(first == read(), "it is for these names");
+        accept(&settings, IpAddr::from([192, 0, 2, 1]));
+        let second = read();
+        assert!(first != second);
+        settings.domains.push("s3.example".to_owned());
+        accept(&settings, IpAddr::from([192, 0, 2, 1]));
+        let third = read();
+        assert!(second != third);
+        accept(&settings, IpAddr::from([192, 0, 2, 1]));
+        assert!(third == read());
+        fs::write(folder.path().join(OWN[0]), b"damaged").expect("written");
+        accept(&settings, loopback);
+        let mode = fs::metadata(folder.path().join(OWN[1])).expect("a key").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
 }

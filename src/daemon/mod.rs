@@ -15,7 +15,7 @@ use std::{
 
 use cas::{BlockStore, Score};
 use clap::Parser as _;
-use gateway::Gateway;
+use gateway::{BucketDoor, Gateway};
 use serde_json::Value;
 use tokio::{
     net::{TcpListener, UnixListener},
@@ -86,6 +86,7 @@ pub(crate) struct Doors {
 
 /// Where S3 clients come in.
 pub(crate) struct S3 {
+    pub(crate) buckets: BucketDoor,
     pub(crate) listener: Arc<TcpListener>,
     pub(crate) tls: Option<TlsAcceptor>,
 }
@@ -151,7 +152,7 @@ pub(crate) async fn run(home: Arc<Home>, listener: TcpListener, doors: Doors, st
     service!("compare", peers::compare::run);
     children.extend(peers::discover::services(&home, &peers));
     if let Some(s3) = doors.s3 {
-        children.extend(s3_services(&home, s3)?);
+        children.extend(s3_services(s3));
     }
     if let Some(http) = doors.http {
         let status = {
@@ -179,9 +180,7 @@ pub(crate) async fn run(home: Arc<Home>, listener: TcpListener, doors: Doors, st
 }
 
 /// The door for S3 clients, and the care for what they store.
-fn s3_services(home: &Home, s3: S3) -> Result<[Service; 2], Failure> {
-    let buckets = home.buckets()?;
-    let S3 { listener, tls } = s3;
+fn s3_services(S3 { buckets, listener, tls }: S3) -> [Service; 2] {
     let door = Service::new("s3", {
         let buckets = buckets.clone();
         move |mut stop| {
@@ -199,7 +198,7 @@ fn s3_services(home: &Home, s3: S3) -> Result<[Service; 2], Failure> {
             Ok(())
         }
     });
-    Ok([door, care])
+    [door, care]
 }
 
 /// The control socket, which only the owner of the home can open.

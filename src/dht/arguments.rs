@@ -245,7 +245,7 @@ pub(crate) enum Key {
         #[arg(long)]
         write: bool,
         /// Days that it is good for
-        #[arg(long, value_name = "DAYS")]
+        #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..))]
         expires: Option<u32>,
         /// As JSON
         #[arg(long)]

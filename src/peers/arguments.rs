@@ -1,6 +1,6 @@
 //! The command line of `offs serve`, `offs pool`, `offs peers`, `offs replicate` and `offs status`.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs as _};
 
 use clap::{Args, Subcommand};
 
@@ -14,16 +14,16 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) peer: Vec<String>,
     /// Address of the door for people: OFF URLs by HTTP, and a page [default: 127.0.0.1:23402, or what config.toml says]
-    #[arg(long, value_name = "IP:PORT")]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = parse_address)]
     pub(crate) http: Option<SocketAddr>,
     /// No door for people
     #[arg(long, conflicts_with = "http")]
     pub(crate) no_http: bool,
-    /// Where S3 clients come in; without an address 127.0.0.1:23404
-    #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = "127.0.0.1:23404")]
-    pub(crate) s3: Option<SocketAddr>,
+    /// Let S3 clients in; without an address where config.toml says, or at 127.0.0.1:23404
+    #[arg(long, value_name = "ADDR:PORT", num_args = 0..=1, value_parser = parse_address)]
+    pub(crate) s3: Option<Option<SocketAddr>>,
     /// S3 clients speak TLS: with the certificate that the settings name, or with one of its own making
-    #[arg(long, requires = "s3")]
+    #[arg(long)]
     pub(crate) s3_tls: bool,
     /// Do not look for peers in the local network
     #[arg(long)]
@@ -147,4 +147,12 @@ pub(crate) struct Replicate {
     /// As JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// An address, which may have a name such as `localhost`, and a port.
+fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    let found: Vec<_> = text.to_socket_addrs().map_err(|error| error.to_string())?.collect();
+    // Who says localhost is most likely to look for it by the old protocol.
+    let v4 = found.iter().find(|address| address.is_ipv4());
+    v4.or(found.first()).copied().ok_or_else(|| "it has no address".to_owned())
 }

@@ -1338,6 +1338,7 @@ def cors(site):
     check("ETag" in answer.headers["Access-Control-Expose-Headers"], "ETag is not exposed")
     answer = site.get(name, "k", b"content", headers=[("Origin", "https://evil.example")])
     same("origin of another's read", answer.headers["Access-Control-Allow-Origin"], None)
+    check("origin" in (answer.headers["Vary"] or "").lower(), "a cache would give one origin's answer to another")
     same("delete", site.wire.ask("DELETE", name, query=[("cors", "")]).status, 204)
     refused(site.wire.ask("GET", name, query=[("cors", "")]), 404, "NoSuchCORSConfiguration")
     refused(configure(site, name, "cors", b"<CORSConfiguration></CORSConfiguration>"), 400, "MalformedXML")
@@ -1422,6 +1423,43 @@ def error_documents(site):
     check(answer.body.startswith(b"<?xml"), "the error has no XML declaration")
     check(answer.first("Message"), "the error has no message")
     check(answer.first("RequestId") or answer.headers["x-amz-request-id"], "the error has no RequestId")
+
+
+@cell
+def errors_say_what_is_wrong(site):
+    name = site.bucket()
+    stranger = site.wire.as_user(site.access, "0" * 40)
+    for answer, status, code in (
+            (stranger.ask("GET", name), 403, "SignatureDoesNotMatch"),
+            (site.wire.ask("PUT", "Not_A_Bucket"), 400, "InvalidBucketName"),
+            (site.wire.ask("PUT", name, "k" * 1025), 400, "KeyTooLongError"),
+            (site.wire.ask("PUT", name, "k", headers=[("x-amz-storage-class", "ODD")]), 400, "InvalidStorageClass")):
+        refused(answer, status, code)
+        check(answer.first("Message"), f"{code} has no message")
+
+
+@cell
+def a_region_that_there_is_not(site):
+    """Whoever begins with another region is told which one to take."""
+    wire = Wire(site.endpoint, site.access, site.secret, site.ca, region="US")
+    answer = wire.ask("GET", site.bucket())
+    refused(answer, 400, "AuthorizationHeaderMalformed")
+    same("region", answer.first("Region"), "us-east-1")
+
+
+@cell
+def site_that_sends_elsewhere(site):
+    import json
+    name = site.bucket()
+    site.put(name, "old.html", b"moved", headers=[("x-amz-website-redirect-location", "/new.html")])
+    answered(configure(site, name, "website", b"<WebsiteConfiguration><IndexDocument><Suffix>index.html</Suffix>"
+                       b"</IndexDocument></WebsiteConfiguration>"))
+    policy = {"Statement": {"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject",
+                            "Resource": f"arn:aws:s3:::{name}/*"}}
+    answered(configure(site, name, "policy", json.dumps(policy).encode()), 200, 204)
+    answer = site.wire.plain("GET", f"/{name}/old.html")
+    same("where", (answer.status, answer.headers["Location"], answer.body), (301, "/new.html", b""))
+    site.get(name, "old.html", b"moved")
 
 
 @cell

@@ -9,12 +9,12 @@ CELLS = Cells("s3cmd")
 cell = CELLS.cell
 
 
-def s3cmd(site, *arguments, secret=None, **more):
+def s3cmd(site, *arguments, secret=None, region="us-east-1", **more):
     settings = site.folder / ".s3cfg"
     tls = site.endpoint.startswith("https")
     host = site.wire.host
     settings.write_text(f"[default]\naccess_key = {site.access}\nsecret_key = {secret or site.secret}\nhost_base = {host}\n"
-                        f"host_bucket = {host}\nuse_https = {tls}\nmultipart_chunk_size_mb = 5\nmax_retries = 1\nbucket_location = us-east-1\n"
+                        f"host_bucket = {host}\nuse_https = {tls}\nmultipart_chunk_size_mb = 5\nmax_retries = 1\nbucket_location = {region}\n"
                         f"socket_timeout = 20\n" + (f"ca_certs_file = {site.ca}\n" if site.ca else ""))
     env = {"PATH": os.environ["PATH"], "HOME": str(site.folder), "LC_ALL": "C.UTF-8"}
     return run(VENV / "s3cmd", "--config", settings, "--no-progress", *arguments, env=env, **more)
@@ -33,6 +33,16 @@ def buckets(site):
     s3cmd(site, "del", f"s3://{name}/k")
     s3cmd(site, "rb", f"s3://{name}")
     check("NoSuchBucket" in s3cmd(site, "ls", f"s3://{name}", fails=True), "no NoSuchBucket")
+
+
+@cell
+def region_of_its_own(site):
+    """Settings that name no region make it begin with one that there is not."""
+    name = f"s3cmd-{site.folder.name.lower().replace('_', '-')}"
+    s3cmd(site, "mb", f"s3://{name}", region="US")
+    (site.folder / "up").write_bytes(b"content")
+    s3cmd(site, "put", site.folder / "up", f"s3://{name}/k", region="US")
+    check(f"s3://{name}/k" in s3cmd(site, "ls", f"s3://{name}", region="US"), "the object is not listed")
 
 
 @cell

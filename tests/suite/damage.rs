@@ -53,7 +53,7 @@ impl Original {
     }
 }
 
-fn flip(path: &Path, at: u64) {
+pub(crate) fn flip(path: &Path, at: u64) {
     let file = fs::File::options().read(true).write(true).open(path).expect("open");
     let mut byte = [0];
     file.read_exact_at(&mut byte, at).expect("read");
@@ -89,7 +89,7 @@ fn matrix(original: &Original, what: &str, damage: &dyn Fn(&World)) {
     }
 }
 
-fn pack(world: &World, number: usize) -> PathBuf {
+pub(crate) fn pack(world: &World, number: usize) -> PathBuf {
     world.packs()[number].clone()
 }
 

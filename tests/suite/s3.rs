@@ -177,14 +177,76 @@ fn buckets_are_brought_back_when_the_index_is_lost() {
     // It is saved when the daemon ends.
     let world = door.close();
     std::fs::remove_dir_all(world.home().join("store/index")).expect("lost");
-    let listed = world.run(&["bucket", "list"]).expect(0);
-    assert!(listed.text().is_empty() && listed.err.contains("offs bucket restore"), "{}", listed.err);
-    world.run(&["bucket", "restore"]).expect(0);
+    // Until they are back nothing may be dropped, and no other bucket be made.
+    for command in [&["bucket", "list"][..], &["bucket", "save"], &["gc"], &["verify", "--heal"], &["serve", "--s3"]] {
+        let refused = world.run(command).expect(3);
+        assert!(refused.err.contains("offs bucket restore"), "{command:?}: {}", refused.err);
+    }
+    world.run_with(&["put", "-"], b"files are stored as ever").expect(0);
+    assert_eq!(world.run(&["bucket", "restore"]).expect(0).text(), "1 buckets with 2 objects are back");
     world.run(&["bucket", "restore"]).expect(1);
+    world.run(&["bucket", "restore", "--give-up"]).expect(4);
     world.run(&["gc"]).expect(0);
+    world.run(&["verify"]).expect(0);
     let door = open(world);
     let client = Client::new(&door, &key);
     assert_eq!((client.get("/bucket/small"), client.get("/bucket/long")), (small, long));
+    // Or they are given up, and what they held goes.
+    let world = door.close();
+    std::fs::remove_dir_all(world.home().join("store/index")).expect("lost");
+    world.run(&["gc"]).expect(3);
+    world.run(&["bucket", "restore", "--give-up"]).expect(0);
+    assert_eq!(world.run(&["bucket", "list"]).expect(0).text(), "");
+    assert!(!world.run(&["gc"]).expect(0).text().starts_with("dropped 0 blocks"));
+    drop(open(world));
+}
+
+#[test]
+fn damage_to_objects_is_named_and_healed() {
+    let world = World::new();
+    let key = world.run(&["key", "create", "k"]).expect(0).text();
+    let door = open(world);
+    let client = Client::new(&door, &key);
+    assert_eq!(client.ask("PUT", "/bucket", "", b"").status, 200);
+    client.put("/bucket/one", &bytes(1, 3_000_000));
+    client.put("/bucket/other", &bytes(2, 2_000_000));
+    let world = door.close();
+    // So that the list of buckets has no part in it.
+    let listed = world.run(&["ls"]).expect(0).text();
+    world.run(&["unpin", listed.trim()]).expect(0);
+    let record = 64 + (128 << 10);
+    let flip = |world: &World, blocks: u64| {
+        for block in 0..blocks {
+            crate::damage::flip(&crate::damage::pack(world, 0), 64 + record * block + 5000);
+        }
+    };
+    flip(&world, 1);
+    // It is said as long as it is so.
+    for _ in 0..2 {
+        let found = world.run(&["verify"]).expect(3).text();
+        assert!(found.contains("can still be read, thanks to parity: s3://bucket/one"), "{found}");
+        assert!(found.contains("thanks to parity: s3://bucket/other"), "a block is of many: {found}");
+    }
+    let healed = world.run(&["verify", "--heal"]).expect(0).text();
+    assert!(healed.contains("healed 1 block of s3://bucket/one"), "{healed}");
+    world.run(&["verify"]).expect(0);
+    // More than parity can make up for.
+    flip(&world, 40);
+    for command in [&["verify"][..], &["verify", "--heal"], &["verify", "--heal"], &["verify"]] {
+        let found = world.run(command).expect(3).text();
+        assert!(found.contains("cannot be read: s3://bucket/one: "), "{command:?}: {found}");
+    }
+    let json = world.run(&["verify", "--json"]).expect(3).text();
+    assert!(json.contains("\"object\":\"s3://bucket/one\""), "{json}");
+    let door = open(world);
+    let client = Client::new(&door, &key);
+    let answer = client.ask("GET", "/bucket/one", "", b"");
+    assert!(answer.status != 200 || answer.body != bytes(1, 3_000_000));
+    // Who deletes what is damaged is rid of it.
+    assert_eq!(client.ask("DELETE", "/bucket/one", "", b"").status, 204);
+    assert_eq!(client.ask("DELETE", "/bucket/other", "", b"").status, 204);
+    door.world.run(&["verify", "--heal"]).expect(0);
+    door.world.run(&["verify"]).expect(0);
 }
 
 #[test]
@@ -199,7 +261,12 @@ fn a_bucket_has_limits_and_figures() {
     assert_eq!(code(&client.ask("PUT", "/bucket/two", "", &bytes(2, 1000))), "403 QuotaExceeded");
     client.put("/bucket/two", b"");
     assert_eq!(code(&client.ask("PUT", "/bucket/three", "", b"")), "403 QuotaExceeded");
-    door.world.run(&["bucket", "quota", "bucket"]).expect(0);
+    let said = door.world.run(&["bucket", "quota", "bucket"]).expect(0).text();
+    assert_eq!(said, "bucket 2 objects of at most 2, 9.7 KiB of at most 10.0 KiB");
+    assert_eq!(door.world.run(&["bucket", "list"]).expect(0).text(), said);
+    door.world.run(&["bucket", "quota", "bucket", "--objects", "3"]).expect(0);
+    assert_eq!(code(&client.ask("PUT", "/bucket/three", "", &bytes(2, 1000))), "403 QuotaExceeded");
+    door.world.run(&["bucket", "quota", "bucket", "--none"]).expect(0);
     client.put("/bucket/three", &bytes(2, 100_000));
     let status = door.world.run(&["status", "--json"]).expect(0).text();
     assert!(status.contains("\"buckets\":{\"bucket\":{\"bytes\":110000,\"objects\":3}}"), "{status}");

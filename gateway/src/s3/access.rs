@@ -11,7 +11,7 @@ use s3s::{
 
 use crate::s3::{
     keys::{AccessKey, Keys, Rights},
-    policy::{Policy, Says},
+    policy::Says,
     shelf::Shelf,
     target::Domains,
     target::parameter,
@@ -94,8 +94,12 @@ fn allows(rights: Rights, needs: Needs) -> bool {
 impl Access {
     /// The key of a request, if it was signed.
     pub(crate) fn who(&self, access: Option<&str>) -> S3Result<Option<AccessKey>> {
-        let Some(access) = access else { return Ok(None) };
-        self.keys.find(access).map_err(failed)?.map(Some).ok_or_else(unknown)
+        access.map(|access| self.key(access)).transpose()
+    }
+
+    fn key(&self, access: &str) -> S3Result<AccessKey> {
+        let key = self.keys.find(access).map_err(failed)?.ok_or_else(|| unknown("there is no such access key"))?;
+        if key.is_expired() { Err(unknown("the access key has expired")) } else { Ok(key) }
     }
 
     /// Whether an operation on a bucket, or on an object, is allowed.
@@ -108,11 +112,7 @@ impl Access {
     ) -> S3Result<()> {
         let (action, needs) = action(operation, versioned);
         let held = bucket.and_then(|bucket| self.shelf.find_bucket(bucket));
-        let policy = match (bucket, held.as_ref().and_then(|held| held.settings().policy.clone())) {
-            // What was taken once is understood.
-            (Some(bucket), Some(text)) => Policy::parse(&text, bucket).ok(),
-            _ => None,
-        };
+        let policy = held.as_ref().and_then(|held| held.policy());
         let says = match (&policy, bucket) {
             (Some(policy), Some(bucket)) => policy.says(who.map(|key| &*key.name), &action, bucket, key),
             _ => Says::Nothing,
@@ -141,15 +141,14 @@ fn failed(error: crate::KeysError) -> S3Error {
     S3Error::internal_error(error)
 }
 
-fn unknown() -> S3Error {
-    S3Error::with_message(S3ErrorCode::InvalidAccessKeyId, "there is no such access key")
+fn unknown(message: &'static str) -> S3Error {
+    S3Error::with_message(S3ErrorCode::InvalidAccessKeyId, message)
 }
 
 #[async_trait::async_trait]
 impl S3Auth for Access {
     async fn get_secret_key(&self, access_key: &str) -> S3Result<SecretKey> {
-        let key = self.keys.find(access_key).map_err(failed)?.ok_or_else(unknown)?;
-        Ok(SecretKey::from(key.secret))
+        Ok(SecretKey::from(self.key(access_key)?.secret))
     }
 }
 

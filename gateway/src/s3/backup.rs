@@ -82,8 +82,8 @@ pub(crate) fn is_empty(catalogue: &dyn Catalogue) -> Result<bool> {
     Ok(empty)
 }
 
-/// Writes a saved catalogue into an empty one. Returns the number of entries.
-pub(crate) fn restore(backend: &dyn Backend, catalogue: &dyn Catalogue, url: &OffUrl) -> Result<u64> {
+/// Writes a saved catalogue into an empty one.
+pub(crate) fn restore(backend: &dyn Backend, catalogue: &dyn Catalogue, url: &OffUrl) -> Result<()> {
     if !is_empty(catalogue)? && catalogue.get(entry::RESTORING)?.is_none() {
         return Err(Fault::NotEmpty);
     }
@@ -108,13 +108,14 @@ pub(crate) fn restore(backend: &dyn Backend, catalogue: &dyn Catalogue, url: &Of
         changes.push(Change::Put(read_bytes(&mut saved, key)?, read_bytes(&mut saved, value)?));
     }
     // What is cut off in the middle is seen to be so.
-    let count = changes.len() as u64;
     catalogue.commit(&[Change::Put(entry::RESTORING.to_vec(), Vec::new())])?;
     for step in changes.chunks(STEP) {
         catalogue.commit(step)?;
     }
-    catalogue.commit(&[Change::Delete(entry::RESTORING.to_vec())])?;
-    Ok(count)
+    // The next one is in place of this one.
+    let saved = Change::Put(entry::SAVED.to_vec(), serde_json::to_vec(&url.to_string())?);
+    catalogue.commit(&[saved, Change::Delete(entry::RESTORING.to_vec())])?;
+    Ok(())
 }
 
 fn read_length(source: &mut impl Read) -> Result<u32> {

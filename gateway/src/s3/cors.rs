@@ -47,11 +47,20 @@ pub(crate) fn preflight(rules: &[CorsRule], headers: &HeaderMap) -> Option<Heade
     Some(answer)
 }
 
-/// What is added to the answer to a request from another site's page.
-pub(crate) fn actual(rules: &[CorsRule], method: &Method, headers: &HeaderMap) -> Option<HeaderMap> {
-    let origin = text(headers, &ORIGIN)?;
-    allowed(rules.iter().find(|rule| rule.covers(origin, method.as_str()))?, origin)
+/// What is added to the answer to a request from another site's page. Where there are rules, others may be answered
+/// otherwise.
+pub(crate) fn actual(rules: &[CorsRule], method: &Method, headers: &HeaderMap) -> HeaderMap {
+    let allowed = text(headers, &ORIGIN)
+        .and_then(|origin| allowed(rules.iter().find(|rule| rule.covers(origin, method.as_str()))?, origin));
+    allowed.unwrap_or_else(|| {
+        let vary = (!rules.is_empty()).then_some((VARY, VARIES));
+        vary.into_iter().collect()
+    })
 }
+
+/// What an answer depends on.
+const VARIES: HeaderValue =
+    HeaderValue::from_static("Origin, Access-Control-Request-Headers, Access-Control-Request-Method");
 
 fn allowed(rule: &CorsRule, origin: &str) -> Option<HeaderMap> {
     let mut answer = HeaderMap::new();
@@ -61,10 +70,7 @@ fn allowed(rule: &CorsRule, origin: &str) -> Option<HeaderMap> {
         answer.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_str(origin).ok()?);
         answer.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
     }
-    answer.insert(
-        VARY,
-        HeaderValue::from_static("Origin, Access-Control-Request-Headers, Access-Control-Request-Method"),
-    );
+    answer.insert(VARY, VARIES);
     if !rule.exposed.is_empty() {
         answer.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_str(&rule.exposed.join(", ")).ok()?);
     }

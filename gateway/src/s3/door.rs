@@ -44,6 +44,8 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 const PACKING: Duration = Duration::from_secs(5);
 /// How often the catalogue is saved, when it has changed; and how many times as long as the saving takes, at least.
 const SAVING: (Duration, u32) = (Duration::from_hours(1), 100);
+/// How soon it is saved when it never was.
+const FIRST_SAVING: Duration = Duration::from_mins(1);
 /// How often life cycles are looked at.
 const LIFE: Duration = Duration::from_mins(15);
 
@@ -169,8 +171,8 @@ impl BucketDoor {
     ///
     /// # Errors
     /// When the catalogue cannot be read.
-    pub fn is_empty(&self) -> Result<bool, BucketsError> {
-        Ok(backup::is_empty(self.shelf.catalogue.as_ref())?)
+    pub fn is_unused(catalogue: &dyn Catalogue) -> Result<bool, BucketsError> {
+        Ok(backup::is_empty(catalogue)?)
     }
 
     /// Stores the list of buckets and objects as a file and pins it, in place of the one before. May wait for the disk.
@@ -186,7 +188,7 @@ impl BucketDoor {
     ///
     /// # Errors
     /// When there are buckets, or that file is no such list.
-    pub fn restore(backend: &dyn Backend, catalogue: &dyn Catalogue, url: &OffUrl) -> Result<u64, BucketsError> {
+    pub fn restore(backend: &dyn Backend, catalogue: &dyn Catalogue, url: &OffUrl) -> Result<(), BucketsError> {
         Ok(backup::restore(backend, catalogue, url)?)
     }
 
@@ -211,7 +213,8 @@ impl BucketDoor {
         let mut packing = tokio::time::interval(PACKING);
         // What was written before the start may not have been saved.
         let mut saved = None;
-        let mut next = Instant::now() + SAVING.0;
+        let never = matches!(self.shelf.catalogue.get(entry::SAVED), Ok(None));
+        let mut next = Instant::now() + if never { FIRST_SAVING } else { SAVING.0 };
         loop {
             tokio::select! {
                 () = &mut stop => {

@@ -69,9 +69,8 @@ impl Front {
         let headers = response.headers_mut();
         if let (Some(asked), Some(target)) = (cross_site, target)
             && let Some(held) = self.access.shelf.find_bucket(&target.bucket)
-            && let Some(allowed) = cors::actual(&held.settings().cors, &method, &asked)
         {
-            headers.extend(allowed);
+            headers.extend(cors::actual(&held.settings().cors, &method, &asked));
         }
         let id = format!("{:016X}", rand::random::<u64>());
         if let Ok(id) = HeaderValue::from_str(&id) {
@@ -126,6 +125,7 @@ impl Front {
     async fn pass(&self, request: Request<Body>) -> S3Result<Response<Body>> {
         // Whatever a request makes the library do ends with that request.
         match AssertUnwindSafe(self.service.call(request)).catch_unwind().await {
+            Ok(Ok(answer)) if answer.status().is_client_error() => Ok(explained(answer)),
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(_)) | Err(_) => Err(refused(S3ErrorCode::InternalError, "the request failed")),
         }
@@ -168,7 +168,15 @@ impl Front {
             name.push_str(&website.index);
         }
         let (method, host) = (request.method().clone(), request.headers().get(HOST).cloned());
-        let response = self.pass(request).await?;
+        let mut response = self.pass(request).await?;
+        if response.status().is_success()
+            && let Some(elsewhere) = response.headers().get("x-amz-website-redirect-location").cloned()
+        {
+            *response.status_mut() = StatusCode::MOVED_PERMANENTLY;
+            response.headers_mut().clear();
+            response.headers_mut().insert(LOCATION, elsewhere);
+            *response.body_mut() = Body::empty();
+        }
         if response.status() != StatusCode::NOT_FOUND {
             return Ok(response);
         }
@@ -235,6 +243,39 @@ fn of_form(answer: Response<Body>) -> Response<Body> {
     answer
 }
 
+/// What the library's errors mean, where it does not say so.
+const EXPLAINED: [(&str, &str); 9] = [
+    ("BadDigest", "What was received is not what was announced: the digests differ."),
+    ("InvalidBucketName", "A bucket's name has 3 to 63 small letters, digits, dots and hyphens."),
+    ("InvalidRequest", "The request cannot be understood."),
+    ("InvalidURI", "The path cannot be understood."),
+    ("KeyTooLongError", "An object's name has at most 1024 bytes."),
+    ("MalformedXML", "The document is not what it should be."),
+    ("MethodNotAllowed", "The specified method is not allowed against this resource."),
+    ("RequestTimeTooSkewed", "The request's time and the server's differ by more than 15 minutes; set the clock."),
+    (
+        "SignatureDoesNotMatch",
+        "The signature is not the one that this request should have; check the secret of the access key.",
+    ),
+];
+
+/// An error of the library with a message, if it has none.
+fn explained(answer: Response<Body>) -> Response<Body> {
+    let text = answer.body().bytes().and_then(|bytes| String::from_utf8(bytes.to_vec()).ok()).unwrap_or_default();
+    let message = EXPLAINED.iter().find(|(code, _)| text.contains(&format!("<Code>{code}</Code>")));
+    let (Some((_, message)), false, Some((head, tail))) =
+        (message, text.contains("<Message>"), text.rsplit_once("</Error>"))
+    else {
+        return answer;
+    };
+    let text = format!("{head}<Message>{message}</Message></Error>{tail}");
+    let (mut head, _) = answer.into_parts();
+    if head.headers.contains_key(CONTENT_LENGTH) {
+        head.headers.insert(CONTENT_LENGTH, text.len().into());
+    }
+    Response::from_parts(head, Body::from(text))
+}
+
 /// The body of a request, watched by what the request is.
 async fn watch(
     request: Request<Incoming>,
@@ -293,6 +334,17 @@ fn expected(headers: &HeaderMap) -> S3Result<Expected> {
 
 /// An error as the protocol says it.
 fn in_words(error: S3Error) -> Response<Body> {
+    if *error.code() == S3ErrorCode::AuthorizationHeaderMalformed {
+        let message = error.message().unwrap_or_default();
+        let text = format!(
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>AuthorizationHeaderMalformed</Code>\
+             <Message>{message}</Message><Region>us-east-1</Region></Error>"
+        );
+        let mut response = Response::new(Body::from(text));
+        *response.status_mut() = StatusCode::BAD_REQUEST;
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
+        return response;
+    }
     error.to_http_response().unwrap_or_else(|_| {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
@@ -344,6 +396,14 @@ fn check_credential(credential: &str) -> S3Result<()> {
     let key = credential.rsplitn(5, '/').nth(4).unwrap_or_default();
     if key.contains('/') {
         return Err(refused(S3ErrorCode::InvalidAccessKeyId, "there is no such access key"));
+    }
+    let region = credential.rsplit('/').nth(2).unwrap_or_default();
+    if region.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        // Some clients begin with one that there is not, and take the one that they are told.
+        return Err(refused(
+            S3ErrorCode::AuthorizationHeaderMalformed,
+            "The authorization header is malformed; the region is wrong; expecting 'us-east-1'",
+        ));
     }
     Ok(())
 }

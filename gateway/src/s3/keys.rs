@@ -46,6 +46,13 @@ pub struct AccessKey {
     pub expires: Option<u64>,
 }
 
+impl AccessKey {
+    /// Whether it is no longer taken.
+    pub fn is_expired(&self) -> bool {
+        self.expires.is_some_and(|end| now() >= end)
+    }
+}
+
 /// Why keys cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum KeysError {
@@ -72,6 +79,18 @@ pub enum KeysError {
         path: PathBuf,
         /// What is wrong.
         source: serde_json::Error,
+    },
+    /// A name that lists and policies could not have.
+    #[error("{name:?} cannot be the name of a key: letters, digits and _+=,.@- can, at most 64 of them")]
+    Name {
+        /// The name.
+        name: String,
+    },
+    /// A bucket that cannot be.
+    #[error("{bucket:?} cannot be a bucket: its name has 3 to 63 small letters, digits, dots and hyphens")]
+    Bucket {
+        /// Its name.
+        bucket: String,
     },
     /// There is a key with that name.
     #[error("there is a key {name} already")]
@@ -139,11 +158,9 @@ impl Keys {
         Ok(Arc::clone(&cached.keys))
     }
 
-    /// The key with a public half, if it is still good.
+    /// The key with a public half; it may have expired.
     pub(crate) fn find(&self, access: &str) -> Result<Option<AccessKey>, KeysError> {
-        let keys = self.list()?;
-        let good = |key: &&AccessKey| key.access == access && key.expires.is_none_or(|end| now() < end);
-        Ok(keys.iter().find(good).cloned())
+        Ok(self.list()?.iter().find(|key| key.access == access).cloned())
     }
 
     /// Makes a key. `days` is how long it is good.
@@ -154,6 +171,15 @@ impl Keys {
         rights: Rights,
         days: Option<u32>,
     ) -> Result<AccessKey, KeysError> {
+        let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"_+=,.@-".contains(&byte);
+        if !(1..=64).contains(&name.len()) || !name.bytes().all(is_name) {
+            return Err(KeysError::Name { name: name.to_owned() });
+        }
+        if let Some(bucket) = &bucket
+            && !s3s::path::check_bucket_name(bucket)
+        {
+            return Err(KeysError::Bucket { bucket: bucket.clone() });
+        }
         let _alone = self.lock()?;
         let mut keys = Vec::clone(&*self.list()?);
         if keys.iter().any(|key| key.name == name) {
@@ -220,10 +246,17 @@ mod tests {
         let (keys, other) = (Keys::new(path.clone()), Keys::new(path.clone()));
         assert!(keys.list().expect("list").is_empty());
         let one = keys.create("one", None, Rights::All, None).expect("create");
-        let two = keys.create("two", Some("b".into()), Rights::Read, Some(0)).expect("create");
+        let two = keys.create("two", Some("bucket".into()), Rights::Read, Some(0)).expect("create");
         assert!(matches!(keys.create("one", None, Rights::All, None), Err(KeysError::Taken { .. })));
         assert_eq!(other.find(&one.access).expect("find"), Some(one.clone()), "another process sees it");
-        assert_eq!(other.find(&two.access).expect("find"), None, "it is no longer good");
+        assert!(two.is_expired() && !one.is_expired());
+        for wrong in ["", "a b", "a\n", "\u{e9}", &*"x".repeat(65)] {
+            assert!(matches!(keys.create(wrong, None, Rights::All, None), Err(KeysError::Name { .. })), "{wrong:?}");
+        }
+        for wrong in ["", "b", "A-bucket", "a/b", "..."] {
+            let made = keys.create("three", Some(wrong.to_owned()), Rights::All, None);
+            assert!(matches!(made, Err(KeysError::Bucket { .. })), "{wrong:?}");
+        }
         assert_eq!((one.access.len(), one.secret.len()), (20, 40));
         keys.revoke("one").expect("revoke");
         assert_eq!(other.find(&one.access).expect("find"), None);

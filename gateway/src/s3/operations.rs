@@ -15,9 +15,9 @@ use crate::s3::{
     read_object::TRIES,
     receive::SMALL,
     service::{
-        Answer, Encoding, MOST_METADATA, OWNER, Service, about, answer, bad, check_acl, check_grants, class_of, etag,
-        expected, full_control, kind_name, kind_of, length, not_set, owner, read_token, refuse_sse, said_sums, sum_of,
-        sum_type, tell_sum, timestamp, token_of, version_id, wishes, without_chunks,
+        Answer, Encoding, MOST_METADATA, OWNER, Service, about, answer, bad, check_acl, check_grants, class_of,
+        class_said, etag, expected, full_control, kind_name, kind_of, length, not_set, owner, read_token, refuse_sse,
+        said_sums, sum_of, sum_type, tell_sum, timestamp, token_of, version_id, wishes, without_chunks,
     },
     settings,
     shelf::{Content, Deleted, Doomed, New, Shelf, Wish},
@@ -114,6 +114,9 @@ impl S3 for Service {
         request: S3Request<dto::PutBucketVersioningInput>,
     ) -> Answer<dto::PutBucketVersioningOutput> {
         let configuration = request.input.versioning_configuration;
+        if configuration.mfa_delete.as_ref().is_some_and(|mfa| mfa.as_str() == "Enabled") {
+            return Err(bad(S3ErrorCode::NotImplemented, "deleting with a second factor is not supported"));
+        }
         let versioning = match configuration.status.as_ref().map(dto::BucketVersioningStatus::as_str) {
             Some("Enabled") => Versioning::Enabled,
             Some("Suspended") => Versioning::Suspended,

@@ -1,6 +1,7 @@
 //! Policies of buckets: the part of AWS's policy language that says who may do what.
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de::Error as _};
+use serde_json::Value;
 
 /// A policy that was understood wholly.
 #[derive(Clone, Debug, Deserialize)]
@@ -10,8 +11,17 @@ pub(crate) struct Policy {
     _version: Option<String>,
     #[serde(rename = "Id", default)]
     _id: Option<String>,
-    #[serde(rename = "Statement")]
-    statements: OneOrMany<Statement>,
+    #[serde(rename = "Statement", deserialize_with = "statements")]
+    statements: Vec<Statement>,
+}
+
+/// One statement or several. Each is read by itself, so that what is wrong with it can be said.
+fn statements<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Statement>, D::Error> {
+    let list = match Value::deserialize(from)? {
+        Value::Array(list) => list,
+        one => vec![one],
+    };
+    list.into_iter().map(|one| Statement::deserialize(one).map_err(D::Error::custom)).collect()
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -36,7 +46,7 @@ enum Effect {
 }
 
 #[derive(Clone, Debug, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "a principal is \"*\" or {\"AWS\": a name or a list of names}")]
 enum Principal {
     All(String),
     Named {
@@ -46,7 +56,7 @@ enum Principal {
 }
 
 #[derive(Clone, Debug, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "a text or a list of texts")]
 enum OneOrMany<T> {
     One(T),
     Many(Vec<T>),
@@ -151,7 +161,7 @@ impl Policy {
     pub(crate) fn parse(text: &str, bucket: &str) -> Result<Self, String> {
         let policy: Self =
             serde_json::from_str(text).map_err(|error| format!("the policy is not understood: {error}"))?;
-        for statement in policy.statements.as_slice() {
+        for statement in &policy.statements {
             if let Principal::All(who) = &statement.principal
                 && who != "*"
             {
@@ -179,11 +189,19 @@ impl Policy {
         Ok(policy)
     }
 
+    /// What stands in for a policy that cannot be read any more: nobody may do anything.
+    pub(crate) fn closed() -> Self {
+        let all = || OneOrMany::One("*".to_owned());
+        let principal = Principal::All("*".to_owned());
+        let statement = Statement { _sid: None, effect: Effect::Deny, principal, actions: all(), resources: all() };
+        Self { _version: None, _id: None, statements: vec![statement] }
+    }
+
     /// What it says of an action on a bucket or, with a key, an object. `who` is the name of an access key.
     pub(crate) fn says(&self, who: Option<&str>, action: &str, bucket: &str, key: Option<&str>) -> Says {
         let resource = key.map_or_else(|| format!("{ARN}{bucket}"), |key| format!("{ARN}{bucket}/{key}"));
         let mut says = Says::Nothing;
-        for statement in self.statements.as_slice() {
+        for statement in &self.statements {
             let meant = match &statement.principal {
                 Principal::All(_) => true,
                 Principal::Named { aws } => aws.as_slice().iter().any(|name| {
@@ -209,7 +227,7 @@ impl Policy {
 
     /// Whether it lets anybody do anything.
     pub(crate) fn is_public(&self) -> bool {
-        self.statements.as_slice().iter().any(|statement| {
+        self.statements.iter().any(|statement| {
             statement.effect == Effect::Allow
                 && match &statement.principal {
                     Principal::All(_) => true,
@@ -251,6 +269,20 @@ mod tests {
         assert_eq!(policy.says(None, "s3:ListBucket", "b", None), Says::Nothing);
         assert_eq!(policy.says(Some("ann"), "s3:ListBucket", "b", None), Says::Allow);
         assert_eq!(policy.says(Some("ann"), "s3:GetObject", "b", Some("closed/k")), Says::Deny);
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        let statement = |text: &str| format!(r#"{{"Statement": [{{"Effect": "Deny", "Principal": "*", {text}}}]}}"#);
+        for (text, said) in [
+            (r#""Action": "s3:*""#, "missing field `Resource`"),
+            (r#""Action": "s3:*", "Resource": "arn:aws:s3:::bucket", "Condition": {}"#, "unknown field `Condition`"),
+            (r#""Action": 7, "Resource": "arn:aws:s3:::bucket""#, "a text or a list of texts"),
+        ] {
+            let error = Policy::parse(&statement(text), "bucket").expect_err(text);
+            assert!(error.contains(said), "{error}");
+        }
+        assert_eq!(Policy::closed().says(Some("ann"), "s3:GetObject", "bucket", Some("k")), Says::Deny);
     }
 
     #[test]

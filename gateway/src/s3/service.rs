@@ -170,14 +170,33 @@ macro_rules! about {
             content_language: $input.content_language,
             expires: $headers.get(hyper::header::EXPIRES).and_then(|value| value.to_str().ok()).map(str::to_owned),
             redirect: $input.website_redirect_location,
-            storage_class: $input
-                .storage_class
-                .map(|class| class.as_str().to_owned())
-                .filter(|class| class != "STANDARD"),
+            storage_class: class_said($input.storage_class.as_ref().map(|class| class.as_str()))?,
             metadata,
             tags: $input.tagging.as_deref().map(settings::tags_of_header).transpose()?.unwrap_or_default(),
         }
     }};
+}
+
+/// Storage classes of AWS that an object can be put in. Here they are a label.
+const CLASSES: [&str; 9] = [
+    "STANDARD",
+    "REDUCED_REDUNDANCY",
+    "STANDARD_IA",
+    "ONEZONE_IA",
+    "INTELLIGENT_TIERING",
+    "GLACIER",
+    "DEEP_ARCHIVE",
+    "GLACIER_IR",
+    "EXPRESS_ONEZONE",
+];
+
+/// A storage class that is said, if it is one and not the usual one.
+pub(crate) fn class_said(class: Option<&str>) -> S3Result<Option<String>> {
+    match class {
+        None | Some("STANDARD") => Ok(None),
+        Some(class) if CLASSES.contains(&class) => Ok(Some(class.to_owned())),
+        Some(_) => Err(bad(S3ErrorCode::InvalidStorageClass, "there is no such storage class")),
+    }
 }
 
 /// `aws-chunked` is how the content came, not what it is.

@@ -26,6 +26,7 @@ use crate::{
         entry,
         fault::{Fault, Result, fault},
         object::{About, Bucket, Pack, PartOf, Piece, Place, Sum, Usage, Version, Versioning},
+        policy::Policy,
         receive::STORING,
     },
 };
@@ -54,16 +55,31 @@ pub(crate) struct Shelf {
 pub(crate) struct Held {
     /// Read by whoever writes into the bucket, written by who removes it; whether it is still there.
     gate: RwLock<bool>,
-    settings: RwLock<Arc<Bucket>>,
+    settings: RwLock<(Arc<Bucket>, Option<Arc<Policy>>)>,
+}
+
+/// Settings, and the policy in them as it is read.
+fn read(name: &str, settings: Bucket) -> (Arc<Bucket>, Option<Arc<Policy>>) {
+    let policy = settings.policy.as_ref().map(|text| {
+        Policy::parse(text, name).unwrap_or_else(|error| {
+            tracing::warn!(bucket = name, error, "the policy of a bucket cannot be read, so nobody may use it");
+            Policy::closed()
+        })
+    });
+    (Arc::new(settings), policy.map(Arc::new))
 }
 
 impl Held {
-    fn new(settings: Bucket) -> Arc<Self> {
-        Arc::new(Self { gate: RwLock::new(true), settings: RwLock::new(Arc::new(settings)) })
+    fn new(name: &str, settings: Bucket) -> Arc<Self> {
+        Arc::new(Self { gate: RwLock::new(true), settings: RwLock::new(read(name, settings)) })
     }
 
     pub(crate) fn settings(&self) -> Arc<Bucket> {
-        Arc::clone(&self.settings.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.settings.read().unwrap_or_else(PoisonError::into_inner).0)
+    }
+
+    pub(crate) fn policy(&self) -> Option<Arc<Policy>> {
+        self.settings.read().unwrap_or_else(PoisonError::into_inner).1.clone()
     }
 
     /// The right to write into it.
@@ -178,7 +194,9 @@ impl Shelf {
         }
         let mut buckets = BTreeMap::new();
         each(catalogue.as_ref(), entry::BUCKETS, &mut |key, settings| {
-            buckets.insert(String::from_utf8_lossy(&key[1..]).into_owned(), Held::new(settings));
+            let name = String::from_utf8_lossy(&key[1..]).into_owned();
+            let held = Held::new(&name, settings);
+            buckets.insert(name, held);
             ControlFlow::Continue(())
         })?;
         let committer = Committer::start(Arc::clone(&catalogue))?;
@@ -261,7 +279,7 @@ impl Shelf {
         let mut plan = Plan::default();
         plan.put(entry::bucket(name), &settings)?;
         self.committer.commit(plan)?;
-        self.buckets.write().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), Held::new(settings));
+        self.buckets.write().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), Held::new(name, settings));
         Ok(true)
     }
 
@@ -310,7 +328,7 @@ impl Shelf {
         let mut plan = Plan::default();
         plan.put(entry::bucket(name), &settings)?;
         self.committer.commit(plan)?;
-        *held.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+        *held.settings.write().unwrap_or_else(PoisonError::into_inner) = read(name, settings);
         Ok(())
     }
 
@@ -611,6 +629,9 @@ pub(crate) fn files(catalogue: &dyn Catalogue, visit: &mut dyn FnMut(&Reference)
         #[serde(default)]
         pieces: Vec<Piece>,
         piece: Option<Piece>,
+    }
+    if catalogue.get(entry::RESTORING)?.is_some() {
+        return Err(Fault::HalfRestored);
     }
     let mut outcome = Ok(());
     let mut see = |text: &str| {

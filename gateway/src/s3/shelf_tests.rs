@@ -366,8 +366,8 @@ fn a_lost_catalogue_is_brought_back() {
     drop(shelf);
 
     let lost = Arc::new(InMemory { store: Arc::clone(&memory.store), ..InMemory::default() });
-    let count = backup::restore(lost.as_ref(), lost.as_ref(), &second).expect("restored");
-    assert_eq!(count, memory.index_keys().iter().filter(|key| *key != b"c").count() as u64);
+    backup::restore(lost.as_ref(), lost.as_ref(), &second).expect("restored");
+    assert_eq!(lost.index_keys(), memory.index_keys());
     let again = backup::restore(lost.as_ref(), lost.as_ref(), &second);
     assert!(matches!(again, Err(Fault::NotEmpty)));
     let backend: Arc<dyn Backend> = Arc::<InMemory>::clone(&lost);
