@@ -20,9 +20,13 @@ use crate::{
     writer::{Output, Writer},
 };
 
-/// Room on the disk is set aside in steps of so many bytes, before anything is written there: so a disk that
+/// Room on the disk is set aside in steps of at least so many bytes, before anything is written there: so a disk that
 /// is full is noticed while the block can still be refused, and not when it was taken.
+///
+/// Each step is as long as all before it, because it waits for writes that are under way, and everybody for it. Where
+/// the disk has [`AMPLE`] times a pack, the second step is the whole pack.
 const ROOM: u64 = 16 << 20;
+const AMPLE: u64 = 16;
 
 /// A pack that is not wholly in the index yet.
 pub(crate) struct OpenPack {
@@ -64,8 +68,15 @@ impl OpenPack {
         if self.end + need <= self.room {
             return Ok(());
         }
-        let plenty = pack::free_beside(&self.path).is_some_and(|free| free >= ROOM + reserve);
-        let step = if plenty { (self.end + ROOM).min(pack_size) } else { 0 };
+        let free = pack::free_beside(&self.path).unwrap_or(0).saturating_sub(reserve);
+        let ahead = self.end.max(ROOM);
+        let step = if self.end >= ROOM && free / AMPLE >= pack_size {
+            pack_size
+        } else if free >= ahead {
+            (self.end + ahead).min(pack_size)
+        } else {
+            0
+        };
         let most = step.max(self.end + need);
         let is_set = self.output.set_room_aside(self.end, most).map_err(Error::io("write", &self.path))?;
         self.room = if is_set { most } else { u64::MAX };

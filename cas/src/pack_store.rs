@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     fs::{self, File},
-    num::NonZeroUsize,
+    num::{NonZeroU64, NonZeroUsize},
     ops::ControlFlow,
     path::{Path, PathBuf},
     sync::{
@@ -14,6 +14,7 @@ use std::{
 };
 
 use lru::LruCache;
+use rustix::fs::Advice;
 
 use crate::{
     Algorithm, BlockStore, Change, Drawn, Error, Hold, Index, IndexError, MAX_BLOCK, PackKind, Reachable, RecordHeader,
@@ -484,7 +485,7 @@ impl Shared {
         match File::open(&path) {
             Ok(file) => {
                 // Blocks are read here and there: the kernel is not to read on behind each of them.
-                rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::Random)
+                rustix::fs::fadvise(&file, 0, None, Advice::Random)
                     .map_err(|error| Error::io("read", &path)(error.into()))?;
                 let file = Arc::new(file);
                 files.put(pack, Arc::clone(&file));
@@ -492,6 +493,17 @@ impl Shared {
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(source) => Err(Error::io("open", path)(source)),
+        }
+    }
+
+    /// Says that this part of a pack is read soon, so that the disk can begin with it as a whole.
+    pub(crate) fn will_read(&self, pack: u32, from: u64, to: u64) {
+        let advise = |file: &File| rustix::fs::fadvise(file, from, NonZeroU64::new(to - from), Advice::WillNeed);
+        // Whatever is wrong with the file is told to who reads it.
+        if let Ok(Some(file)) = self.file(pack)
+            && let Err(error) = advise(&file)
+        {
+            tracing::debug!(pack, %error, "the kernel takes no advice");
         }
     }
 

@@ -1441,6 +1441,7 @@ def errors_say_what_is_wrong(site):
 @cell
 def a_region_that_there_is_not(site):
     """Whoever begins with another region is told which one to take."""
+    from s3_wire import Wire
     wire = Wire(site.endpoint, site.access, site.secret, site.ca, region="US")
     answer = wire.ask("GET", site.bucket())
     refused(answer, 400, "AuthorizationHeaderMalformed")
