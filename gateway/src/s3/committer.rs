@@ -9,7 +9,6 @@ use std::{
         mpsc::{Receiver, Sender, SyncSender, channel, sync_channel},
     },
     thread::{self, JoinHandle},
-    time::{Duration, Instant},
 };
 
 use cas::Change;
@@ -25,8 +24,6 @@ use crate::s3::{
 
 /// Most changes that become durable at once.
 const MOST: usize = 4096;
-/// Most time that a write waits for others to be done with it.
-const GATHERING: Duration = Duration::from_millis(1);
 
 /// What is to be changed, all or nothing.
 #[derive(Default)]
@@ -205,26 +202,15 @@ struct Writer {
 
 impl Writer {
     fn run(&self, waiting: &Receiver<Job>) {
-        let (mut together, mut took) = (1, Duration::ZERO);
         while let Ok(first) = waiting.recv() {
             let mut batch = Batch::default();
             batch.add(first, &lock(&self.counts));
-            // Whoever waited for the last write is about to ask for the next. Without them it would be a write for one
-            // of them, for whose end all others wait.
-            let until = Instant::now() + (took / 2).min(GATHERING);
-            while batch.changes.len() < MOST {
-                let next = if batch.done.len() < together {
-                    waiting.recv_timeout(until.saturating_duration_since(Instant::now())).ok()
-                } else {
-                    waiting.try_recv().ok()
-                };
-                let Some(next) = next else { break };
+            while batch.changes.len() < MOST
+                && let Ok(next) = waiting.try_recv()
+            {
                 batch.add(next, &lock(&self.counts));
             }
-            let began = Instant::now();
-            together = batch.done.len();
             self.write(batch);
-            took = began.elapsed();
         }
     }
 
