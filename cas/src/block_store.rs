@@ -68,6 +68,11 @@ pub trait BlockStore: Send + Sync {
         self.get_into(&drawn.score, buffer)
     }
 
+    /// Says that blocks that a sampler drew will be read soon, so that a disk can begin with them.
+    fn expect_drawn(&self, drawn: &[Drawn]) {
+        let _ = drawn;
+    }
+
     /// Says that these blocks will be read soon, so that a store that has to fetch them can begin.
     fn expect(&self, scores: &[Score]) {
         let _ = scores;

@@ -879,6 +879,18 @@ impl BlockStore for PackStore {
         self.get_into(&drawn.score, buffer)
     }
 
+    fn expect_drawn(&self, drawn: &[Drawn]) {
+        let mut places: Vec<_> = drawn.iter().filter_map(|drawn| drawn.place).collect();
+        places.sort_unstable_by_key(|place| (place.pack, place.offset));
+        // Neighbours are read in one go.
+        let near = |a: &Place, b: &Place| a.pack == b.pack && b.offset <= a.end();
+        for run in places.chunk_by(near) {
+            if let [first, .., last] | [first @ last] = run {
+                self.shared.will_read(first.pack, first.offset, last.end());
+            }
+        }
+    }
+
     fn hold(&self) -> Hold {
         self.shared.hold()
     }

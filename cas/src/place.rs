@@ -1,6 +1,6 @@
 //! Where a block lies, and how the index writes it down.
 
-use crate::{IndexError, PackKind, Score};
+use crate::{IndexError, PackKind, RECORD_HEADER, Score};
 
 /// A record of a pack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +16,11 @@ pub(crate) struct Place {
 }
 
 impl Place {
+    /// Offset of the first byte behind the record.
+    pub(crate) fn end(&self) -> u64 {
+        self.offset + RECORD_HEADER as u64 + u64::from(self.length)
+    }
+
     /// Length of the value in the index.
     const SIZE: usize = 20;
 

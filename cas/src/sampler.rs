@@ -1,8 +1,8 @@
 //! Drawing stored blocks at random, without a scan.
 
 use crate::{
-    Algorithm, MAX_BLOCK, PackKind, RECORD_HEADER, Result, Score, TableEntry, pack_store::PackStore,
-    permutation::Permutation, place::Place,
+    Algorithm, MAX_BLOCK, PackKind, Result, Score, TableEntry, pack_store::PackStore, permutation::Permutation,
+    place::Place,
 };
 
 /// A block that a sampler drew.
@@ -71,15 +71,7 @@ impl<'a> PackSampler<'a> {
         let from = (number - before) * self.run;
         let count = self.run.min(u64::from(records) - from);
         self.pack = pack;
-        let entries = self.store.entries(pack, from, count)?;
-        if let (Some(first), Some(last)) = (entries.first(), entries.last()) {
-            self.store.shared.will_read(
-                pack,
-                first.offset,
-                last.offset + RECORD_HEADER as u64 + u64::from(last.length),
-            );
-        }
-        self.drawn = entries.into_iter();
+        self.drawn = self.store.entries(pack, from, count)?.into_iter();
         Ok(())
     }
 }

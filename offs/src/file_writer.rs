@@ -247,6 +247,11 @@ impl Pipeline<'_, '_> {
             let draws = randomizers.draw(job.stripe.tuples(), self.parameters);
             drop(randomizers);
             let done = draws.and_then(|draws| {
+                let drawn = |draw: &Draw| match draw {
+                    Draw::Stored(drawn) => Some(*drawn),
+                    Draw::Fresh => None,
+                };
+                self.store.expect_drawn(&draws.iter().filter_map(drawn).collect::<Vec<_>>());
                 let mut draws = draws.into_iter();
                 let mut next =
                     |block: &mut [u8]| self.xor_randomizer(draws.next().unwrap_or(Draw::Fresh), block, &mut scratch);

@@ -83,6 +83,10 @@ impl BlockStore for PooledStore {
         self.here.get_drawn(drawn, buffer)
     }
 
+    fn expect_drawn(&self, drawn: &[Drawn]) {
+        self.here.expect_drawn(drawn);
+    }
+
     fn expect(&self, scores: &[Score]) {
         self.peers.fetch_ahead(scores);
     }
