@@ -14,6 +14,7 @@ use s3s::S3ErrorCode;
 use tokio::time::{Instant, Sleep, sleep};
 
 use crate::s3::{
+    chunks::{Chunks, Recut},
     digest::{Digest, Expected},
     fault::{Fault, fault},
 };
@@ -22,51 +23,6 @@ use crate::s3::{
 const STALLED: Duration = Duration::from_secs(30);
 /// The end of a body in chunks is within so many bytes of its own end.
 const TAIL: usize = 2048;
-
-/// The longest chunk: the library holds each in memory.
-const LONGEST_CHUNK: u64 = 64 << 20;
-
-/// Where a body in chunks is, so far that the lengths of chunks are known.
-#[derive(Default)]
-struct Chunks {
-    /// Bytes of the chunk, and of the line end behind it, that are still to come.
-    left: u64,
-    length: u64,
-    /// Behind the digits of a length, to the end of the line.
-    extension: bool,
-    /// Behind the empty chunk, where the trailers are.
-    ended: bool,
-}
-
-impl Chunks {
-    /// Goes on; `false` when a chunk is too long.
-    fn see(&mut self, mut bytes: &[u8]) -> bool {
-        while let Some((byte, rest)) = bytes.split_first().filter(|_| !self.ended) {
-            if self.left > 0 {
-                let skipped = bytes.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
-                self.left -= skipped as u64;
-                bytes = &bytes[skipped..];
-                continue;
-            }
-            match (char::from(*byte).to_digit(16), byte) {
-                (_, b'\n') => {
-                    self.ended = self.length == 0;
-                    self.left = if self.ended { 0 } else { self.length + 2 };
-                    (self.length, self.extension) = (0, false);
-                }
-                (Some(digit), _) if !self.extension => {
-                    self.length = self.length << 4 | u64::from(digit);
-                    if self.length > LONGEST_CHUNK {
-                        return false;
-                    }
-                }
-                _ => self.extension = true,
-            }
-            bytes = rest;
-        }
-        true
-    }
-}
 
 /// Why a body was cut off, for the answer: the library only knows that it was.
 #[derive(Clone, Default)]
@@ -93,6 +49,8 @@ pub(crate) struct Watched {
     /// The last bytes, when the body comes in chunks that end with an empty one.
     tail: Option<Vec<u8>>,
     chunks: Chunks,
+    /// When the chunks are not signed.
+    recut: Option<Recut>,
     verdict: Verdict,
 }
 
@@ -106,6 +64,7 @@ impl Watched {
             checked: None,
             tail: None,
             chunks: Chunks::default(),
+            recut: None,
             verdict: verdict.clone(),
         }
     }
@@ -116,8 +75,8 @@ impl Watched {
     }
 
     /// It comes in chunks, the last of which is empty.
-    pub(crate) fn in_chunks(self) -> Self {
-        Self { tail: Some(vec![b'\n']), ..self }
+    pub(crate) fn in_chunks(self, signed: bool) -> Self {
+        Self { tail: Some(vec![b'\n']), recut: (!signed).then(Recut::default), ..self }
     }
 
     fn see(&mut self, bytes: &Bytes) -> io::Result<()> {
@@ -130,8 +89,8 @@ impl Watched {
         if let Some(tail) = &mut self.tail {
             tail.extend_from_slice(&bytes[bytes.len().saturating_sub(TAIL)..]);
             tail.drain(..tail.len().saturating_sub(TAIL));
-            if !self.chunks.see(bytes) {
-                let message = "a chunk is longer than 64 MiB, and would be held in memory";
+            if self.recut.is_none() && !self.chunks.see(bytes) {
+                let message = "a signed chunk is longer than 64 MiB, and would be held in memory";
                 return Err(self.verdict.set(fault(S3ErrorCode::EntityTooLarge, message)));
             }
         }
@@ -157,48 +116,49 @@ impl HttpBody for Watched {
     type Error = io::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        match Pin::new(&mut self.body).poll_frame(context) {
-            Poll::Ready(Some(Ok(frame))) => {
-                self.patience.as_mut().reset(Instant::now() + STALLED);
-                let seen = frame.data_ref().cloned().map_or(Ok(()), |bytes| self.see(&bytes));
-                // Whoever knows the length does not ask for more.
-                let seen = seen.and_then(|()| if self.body.is_end_stream() { self.end() } else { Ok(()) });
-                Poll::Ready(Some(seen.map(|()| frame)))
+        loop {
+            if let Some(bytes) = self.recut.as_mut().and_then(Recut::pop) {
+                return Poll::Ready(Some(Ok(Frame::data(bytes))));
             }
-            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(io::Error::other(error)))),
-            Poll::Ready(None) => Poll::Ready(self.end().err().map(Err)),
-            Poll::Pending => self.patience.as_mut().poll(context).map(|()| {
-                let stalled = fault(S3ErrorCode::RequestTimeout, "The request body did not come in time.");
-                Some(Err(self.verdict.set(stalled)))
-            }),
+            return match Pin::new(&mut self.body).poll_frame(context) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    self.patience.as_mut().reset(Instant::now() + STALLED);
+                    let seen = frame.data_ref().cloned().map_or(Ok(()), |bytes| self.see(&bytes));
+                    // Whoever knows the length does not ask for more.
+                    let seen = seen.and_then(|()| if self.body.is_end_stream() { self.end() } else { Ok(()) });
+                    if let Err(error) = seen {
+                        return Poll::Ready(Some(Err(error)));
+                    }
+                    match (&mut self.recut, frame.into_data()) {
+                        (None, frame) => Poll::Ready(Some(Ok(frame.map_or_else(|frame| frame, Frame::data)))),
+                        (Some(recut), Ok(bytes)) => {
+                            if recut.push(bytes) {
+                                continue;
+                            }
+                            let message = "The chunks of the request body cannot be understood.";
+                            Poll::Ready(Some(Err(self.verdict.set(fault(S3ErrorCode::InvalidRequest, message)))))
+                        }
+                        // Trailers of HTTP say nothing here.
+                        (Some(_), Err(_)) => continue,
+                    }
+                }
+                Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(io::Error::other(error)))),
+                Poll::Ready(None) => Poll::Ready(self.end().err().map(Err)),
+                Poll::Pending => self.patience.as_mut().poll(context).map(|()| {
+                    let stalled = fault(S3ErrorCode::RequestTimeout, "The request body did not come in time.");
+                    Some(Err(self.verdict.set(stalled)))
+                }),
+            };
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream() && self.checked.is_none() && self.tail.is_none()
+        let waiting = self.recut.as_ref().is_some_and(|recut| !recut.is_empty());
+        self.body.is_end_stream() && self.checked.is_none() && self.tail.is_none() && !waiting
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn long_chunks_are_seen_wherever_the_pieces_end() {
-        let body = b"5;chunk-signature=abcdef\r\nhello\r\n3\r\n\n\n9\r\n0\r\nx-amz-checksum-crc32:AAAAAA==\r\n\r\n";
-        for step in 1..body.len() {
-            let mut chunks = Chunks::default();
-            assert!(body.chunks(step).all(|piece| chunks.see(piece)), "{step}");
-            assert_eq!(chunks.left, 0);
-        }
-        let long = b"5\r\nhello\r\n4000001;x\r\n";
-        for step in 1..long.len() {
-            let mut chunks = Chunks::default();
-            assert!(!long.chunks(step).all(|piece| chunks.see(piece)), "{step}");
-        }
+        // Cut anew it has another length.
+        if self.recut.is_some() { SizeHint::default() } else { self.body.size_hint() }
     }
 }

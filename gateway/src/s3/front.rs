@@ -5,10 +5,10 @@ use std::{panic::AssertUnwindSafe, sync::Arc};
 use futures_util::FutureExt as _;
 use hyper::{
     HeaderMap, Method, Request, Response, StatusCode, Uri,
-    body::Incoming,
+    body::{Body as _, Incoming},
     header::{
-        ALLOW, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderValue, LOCATION, ORIGIN,
-        SERVER,
+        ALLOW, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, HeaderValue,
+        LOCATION, ORIGIN, SERVER,
     },
 };
 use percent_encoding::utf8_percent_encode;
@@ -61,6 +61,9 @@ impl Front {
     pub(crate) async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
         let method = request.method().clone();
         let target = self.access.domains.target(request.headers(), request.uri());
+        // Whoever waits to be asked for an empty body is answered without being asked, and some clients take what comes
+        // next on that connection for headers of that answer.
+        let is_waiting = request.headers().contains_key(EXPECT) && request.body().is_end_stream();
         let cross_site = request.headers().contains_key(ORIGIN).then(|| request.headers().clone());
         let mut response = match self.try_answer(request).await {
             Ok(response) => response,
@@ -78,6 +81,9 @@ impl Front {
             headers.insert("x-amz-id-2", id);
         }
         headers.insert(SERVER, HeaderValue::from_static("offs"));
+        if is_waiting {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         // What somebody stored here does not act on this address when a browser shows it.
         headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
         response
@@ -225,6 +231,9 @@ fn is_form(request: &Request<Incoming>) -> bool {
     *request.method() == Method::POST && kind.len() >= form.len() && kind[..form.len()].eq_ignore_ascii_case(form)
 }
 
+/// Says that a body comes in chunks without signatures.
+const UNSIGNED_CHUNKS: &str = "STREAMING-UNSIGNED-PAYLOAD-TRAILER";
+
 /// Whether a body comes in chunks with lengths and signatures of their own.
 fn is_chunked(headers: &HeaderMap) -> bool {
     headers.get("x-amz-content-sha256").is_some_and(|value| value.as_bytes().starts_with(b"STREAMING-"))
@@ -304,7 +313,8 @@ async fn watch(
     let mut body = Watched::new(body, most, verdict);
     let chunked = is_chunked(&head.headers);
     if chunked {
-        body = body.in_chunks();
+        let signed = head.headers.get("x-amz-content-sha256").is_some_and(|value| value != UNSIGNED_CHUNKS);
+        body = body.in_chunks(signed);
     } else if !is_content && !is_form && !matches!(head.method, Method::GET | Method::HEAD | Method::DELETE) {
         let mut expected = expected(&head.headers)?;
         if head.uri.query().is_some_and(|query| query.contains("uploadId=")) {

@@ -8,6 +8,7 @@ mod access;
 mod backup;
 mod body;
 mod catalogue;
+mod chunks;
 mod committer;
 mod contents;
 mod cors;
