@@ -278,10 +278,10 @@ class Wire:
             early = None
             try:
                 connection.sendall(body)
-            except (BrokenPipeError, ConnectionResetError) as error:
+            except (BrokenPipeError, ConnectionResetError, ssl.SSLEOFError) as error:
                 early = error  # the answer may have come before the body was wanted
             answer, keep = read(connection, method)
-        except (BrokenPipeError, ConnectionResetError, http.client.BadStatusLine):
+        except (BrokenPipeError, ConnectionResetError, ssl.SSLEOFError, http.client.BadStatusLine):
             connection.close()
             if fresh:
                 raise
