@@ -215,7 +215,10 @@ impl Home {
     /// Brings buckets back that were saved, when there are none and nobody uses them.
     pub(crate) fn restore_buckets(&self, url: &OffUrl) -> Result<(), Failure> {
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        BucketDoor::restore(self.bucket_backend()?.as_ref(), self.store.as_ref(), url)?;
+        let saved = BucketDoor::read_saved(self.bucket_backend()?.as_ref(), self.store.as_ref(), url)?;
+        // One that has begun knows nothing of what they need.
+        let _no_collection = self.store.no_collection();
+        BucketDoor::restore(self.store.as_ref(), &saved)?;
         // Whoever uses them next reads them anew.
         *buckets = None;
         Ok(())

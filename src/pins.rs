@@ -34,6 +34,10 @@ impl Pins {
 impl Reachable for Pins {
     fn visit(&self, keep: &mut dyn FnMut(&Score)) -> Result<(), Box<dyn StdError + Send + Sync>> {
         let Some(store) = self.store.upgrade() else { return Ok(()) };
+        let lost = || -> Result<(), Failure> {
+            if saved_buckets::are_lost(&store, &self.urls)? { Err(Failure::BucketsLost) } else { Ok(()) }
+        };
+        lost()?;
         // Before the URLs: a snapshot moves references from buckets to them.
         gateway::reachable(store.as_ref(), store.as_ref(), keep)?;
         let urls = self.urls.lock().unwrap_or_else(PoisonError::into_inner);
@@ -42,9 +46,7 @@ impl Reachable for Pins {
         }
         let listed = urls.list();
         drop(urls);
-        if saved_buckets::are_lost(&store, &self.urls)? {
-            return Err(Failure::BucketsLost.into());
-        }
+        lost()?;
         for listed in listed.iter().filter(|listed| listed.pinned) {
             offs::list(store.as_ref(), &listed.url.reference, keep).map_err(|source| {
                 let url = listed.url.to_string();

@@ -72,8 +72,8 @@ impl OpenPack {
         let ahead = self.end.max(ROOM);
         let step = if self.end >= ROOM && free / AMPLE >= pack_size {
             pack_size
-        } else if free >= ahead {
-            (self.end + ahead).min(pack_size)
+        } else if free >= ROOM {
+            (self.end + ahead.min(free)).min(pack_size)
         } else {
             0
         };

@@ -4,7 +4,7 @@ use std::{
     collections::HashSet,
     error::Error as StdError,
     fs,
-    sync::{PoisonError, atomic::Ordering},
+    sync::{MutexGuard, PoisonError, atomic::Ordering},
 };
 
 use crate::{
@@ -68,6 +68,17 @@ struct Collection<'a> {
     emptied: Vec<u32>,
     /// Whether a pack was not rewritten for want of room.
     postponed: bool,
+}
+
+/// While this lives, nothing is collected and nothing evicted.
+pub struct NoCollection<'a>(#[expect(dead_code, reason = "held for its Drop")] MutexGuard<'a, ()>);
+
+impl PackStore {
+    /// Waits for a collection that is under way, and keeps others from beginning: for who is about to say that blocks are
+    /// needed that nobody said of before. Nothing may be put by this thread meanwhile.
+    pub fn no_collection(&self) -> NoCollection<'_> {
+        NoCollection(lock(&self.shared.collecting))
+    }
 }
 
 impl Shared {

@@ -60,7 +60,7 @@ pub use error::{Error, IndexError, Result};
 #[cfg(any(test, feature = "testing"))]
 pub use faulty_store::FaultyStore;
 pub use fingerprint::{Fingerprint, Leaf};
-pub use gc::{GcReport, Goal, Reachable};
+pub use gc::{GcReport, Goal, NoCollection, Reachable};
 pub use index::{Change, Index, MemoryIndex, Visit};
 pub use ledger::Arrivals;
 pub use memory_store::MemoryStore;

@@ -27,7 +27,7 @@ mod upload;
 pub use backend::{Backend, BackendError, KnownUrl};
 pub use door::Gateway;
 pub use s3::{
-    AccessKey, BucketDoor, BucketsError, Catalogue, Holder, Keys, KeysError, Rights, SAVED_BUCKETS, Snapshot, Usage,
-    holders, reachable, references,
+    AccessKey, BucketDoor, BucketsError, Catalogue, Holder, Keys, KeysError, Rights, SAVED_BUCKETS, SavedBuckets,
+    Snapshot, Usage, domain_names, holders, reachable, references,
 };
 pub use trouble::Trouble;

@@ -4,7 +4,8 @@ use gateway::{BucketsError, Usage};
 use serde_json::json;
 
 use crate::{
-    arguments::BucketCommand, command::parse_url, failure::Failure, home::Home, output, progress::warn, size::Size,
+    arguments::BucketCommand, command::parse_url, failure::Failure, home::Home, output, progress::warn, report,
+    size::Size,
 };
 
 pub(crate) fn run(home: &Home, command: &BucketCommand) -> Result<(), Failure> {
@@ -87,7 +88,14 @@ fn restore(home: &Home, url: Option<&str>) -> Result<(), Failure> {
         None => home.saved_buckets().ok_or(Failure::NothingSaved)?,
     };
     home.restore_buckets(&url)?;
-    let usages = home.buckets()?.usages();
+    let usages = match home.buckets() {
+        Ok(buckets) => buckets.usages(),
+        // That is another matter.
+        Err(failure) => {
+            report::tell(&failure);
+            return output::line("the buckets are back");
+        }
+    };
     let objects: u64 = usages.iter().map(|(_, usage)| usage.objects).sum();
     output::line(format!("{} buckets with {objects} objects are back", usages.len()))
 }

@@ -49,7 +49,7 @@ impl Verdict {
             Needed::Objects(objects) => match objects.as_slice() {
                 [] => "an object".to_owned(),
                 [(name, _)] => name.clone(),
-                [(name, _), rest @ ..] => format!("{name} and {} more that are packed with it", rest.len()),
+                [(name, _), rest @ ..] => format!("{name} and {} more objects", rest.len()),
             },
         }
     }
@@ -75,7 +75,7 @@ pub(crate) fn run(home: &Home, verify: &Verify) -> Result<(), Failure> {
     let mut read = (0, 0);
     let needed = |url: OffUrl| (url.reference.clone(), Needed::Url(url));
     let mut followed = Vec::new();
-    let mut buckets_lost = false;
+    let mut buckets_lost = None;
     if let Some(url) = url {
         let url = url.without_path();
         get::open(home.store.as_ref(), &url)?;
@@ -87,16 +87,21 @@ pub(crate) fn run(home: &Home, verify: &Verify) -> Result<(), Failure> {
         let scrubbed = home.store.scrub(verify.heal, &mut |damage| damages.push(damage), &mut |at| progress.at(at))?;
         read = (read.0 + scrubbed.blocks, read.1 + scrubbed.bytes);
         // Before the URLs: a snapshot moves references from buckets to them.
-        let objects = gateway::references(home.store.as_ref())?;
+        let objects = gateway::references(home.store.as_ref()).unwrap_or_else(|error| {
+            buckets_lost = Some(Failure::Buckets(error));
+            Vec::new()
+        });
         followed.extend(home.urls().list().into_iter().filter(|listed| listed.pinned).map(|listed| needed(listed.url)));
-        buckets_lost = saved_buckets::are_lost(&home.store, &home.url_database())?;
+        if saved_buckets::are_lost(&home.store, &home.url_database())? {
+            buckets_lost = Some(Failure::BucketsLost);
+        }
         followed.extend(objects.into_iter().map(|reference| (reference, Needed::Objects(Vec::new()))));
     }
     let mut verdicts = judge(home.store.as_ref(), followed, verify.heal)?;
     find_objects(home, &mut verdicts)?;
     home.store.sync()?;
     let lost = home.urls().lost();
-    let forgotten = if verify.heal && verify.url.is_none() && !lost && !buckets_lost {
+    let forgotten = if verify.heal && verify.url.is_none() && !lost && buckets_lost.is_none() {
         forget_unneeded(home, &verdicts)?
     } else {
         0
@@ -111,7 +116,7 @@ pub(crate) fn run(home: &Home, verify: &Verify) -> Result<(), Failure> {
             "quarantined": list(&unhealed),
             "forgotten": forgotten,
             "urls_lost_records": lost,
-            "buckets_lost": buckets_lost,
+            "buckets_lost": buckets_lost.is_some(),
             "urls": verdicts.iter().filter_map(|verdict| Some(json!({
                 "url": verdict.url()?.to_string(),
                 "healed": verdict.healed,
@@ -125,6 +130,7 @@ pub(crate) fn run(home: &Home, verify: &Verify) -> Result<(), Failure> {
                 "missing": list(&verdict.gone),
                 "stripes_lost": verdict.lost_stripes,
                 "error": failure.as_ref().map(ToString::to_string),
+                "of_file": verdict.failure.as_ref().map(ToString::to_string),
             }))).collect::<Vec<_>>(),
         }))?;
     } else {
@@ -133,14 +139,14 @@ pub(crate) fn run(home: &Home, verify: &Verify) -> Result<(), Failure> {
     if lost {
         report::tell(&Failure::UrlsLost { path: home.urls().path().to_owned() });
     }
-    if buckets_lost {
-        report::tell(&Failure::BucketsLost);
+    if let Some(failure) = &buckets_lost {
+        report::tell(failure);
     }
     let bad = verdicts.iter().any(Verdict::is_bad);
     // What was healed is no damage any more; without --heal everything that was found is.
     let remains = bad
         || lost
-        || buckets_lost
+        || buckets_lost.is_some()
         || if verify.heal { !unhealed.is_empty() } else { !damages.is_empty() || !unhealed.is_empty() };
     if remains { Err(Failure::DamageFound) } else { Ok(()) }
 }
@@ -177,7 +183,10 @@ fn find_objects(home: &Home, verdicts: &mut Vec<Verdict>) -> Result<(), Failure>
             for Holder { name, range } in holders.remove(&verdict.reference.root).unwrap_or_default() {
                 let read = || FileReader::open(store, &verdict.reference)?.copy_range(range, &mut io::sink(), &|_| {});
                 let failure = if doubtful { read().err().map(Failure::from) } else { None };
-                objects.push((name, failure));
+                match objects.iter_mut().find(|(known, _)| *known == name) {
+                    Some((_, known)) => *known = known.take().or(failure),
+                    None => objects.push((name, failure)),
+                }
             }
         }
     }
@@ -275,7 +284,7 @@ fn print(
         output::line(describe(damage))?;
     }
     for verdict in verdicts {
-        let name = verdict.name();
+        let name = plain(&verdict.name());
         if verdict.healed > 0 {
             output::line(format!("healed {} of {name}", blocks_text(verdict.healed)))?;
         }
@@ -294,6 +303,11 @@ fn print(
     output::line(format!("{blocks} blocks, {bytes} bytes read, {} damages, {urls} URLs{files} followed", damages.len()))
 }
 
+/// Whoever names an object does not write to this terminal.
+fn plain(name: &str) -> String {
+    name.replace(char::is_control, "?")
+}
+
 fn print_bad(verdict: &Verdict, name: &str) -> Result<(), Failure> {
     for score in verdict.gone.iter().take(NAMED) {
         output::line(format!("missing {score}"))?;
@@ -304,14 +318,14 @@ fn print_bad(verdict: &Verdict, name: &str) -> Result<(), Failure> {
     let unreadable: Vec<_> =
         verdict.objects().iter().filter_map(|(name, failure)| Some((name, failure.as_ref()?))).collect();
     for (name, failure) in unreadable.iter().take(NAMED) {
-        output::line(format!("cannot be read: {name}: {failure}"))?;
+        output::line(format!("cannot be read: {}: {failure}", plain(name)))?;
     }
     if let Some(more) = unreadable.len().checked_sub(NAMED + 1) {
         output::line(format!("cannot be read: {} more, see --json", more + 1))?;
     }
     match (&verdict.failure, verdict.url()) {
-        (Some(failure), Some(_)) => output::line(format!("cannot be read: {name}: {failure}")),
-        (Some(_), None) => Ok(()),
+        (Some(_), _) if !unreadable.is_empty() => Ok(()),
+        (Some(failure), _) => output::line(format!("cannot be read as a whole: {name}: {failure}")),
         (None, _) => {
             let state = if verdict.lost_stripes == 0 {
                 "can still be read, thanks to parity"

@@ -1,6 +1,7 @@
 //! The certificate of the door for S3 clients.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, OpenOptions},
     io::Write as _,
     net::IpAddr,
@@ -15,10 +16,11 @@ use tokio_rustls::{
     TlsAcceptor,
     rustls::{
         RootCertStore, ServerConfig,
-        client::{verify_server_cert_signed_by_trust_anchor, verify_server_name},
+        client::verify_server_cert_signed_by_trust_anchor,
         crypto::aws_lc_rs,
-        pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject as _},
+        pki_types::{CertificateDer, PrivateKeyDer, UnixTime, pem::PemObject as _},
         server::ParsedCertificate,
+        sign::CertifiedKey,
     },
 };
 
@@ -29,8 +31,9 @@ use crate::{
     progress::{say, warn},
 };
 
-/// The files of a certificate of our own making, in the home.
+/// The files of a certificate of our own making, in the home, and of the names that it is for.
 const OWN: [&str; 2] = ["s3-certificate.pem", "s3-key.pem"];
+const NAMES: &str = "s3-certificate.names";
 const DAY: Duration = Duration::from_hours(24);
 /// How long a certificate of our own is good, and how long before its end it is made anew.
 const GOOD: Duration = Duration::from_hours(3652 * 24);
@@ -63,49 +66,50 @@ pub(crate) fn acceptor(home: &Path, settings: &S3Settings, listen: IpAddr) -> Re
 
 fn own(home: &Path, settings: &S3Settings, listen: IpAddr) -> Result<[PathBuf; 2], Failure> {
     let paths = OWN.map(|name| home.join(name));
-    let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
-    if !listen.is_unspecified() && !listen.is_loopback() {
-        names.push(listen.to_string());
+    let mut names = BTreeSet::from(["localhost", "127.0.0.1", "::1"].map(str::to_owned));
+    if !listen.is_unspecified() {
+        names.insert(listen.to_string());
     }
-    // Below a domain are buckets.
-    let mut asked = names.clone();
-    for domain in &settings.domains {
-        asked.extend([domain.clone(), format!("bucket.{domain}")]);
-        names.extend([domain.clone(), format!("*.{domain}")]);
+    for domain in gateway::domain_names(&settings.domains) {
+        names.extend([format!("*.{domain}"), domain]);
     }
-    if paths.iter().all(|path| path.exists()) && is_good(&paths[0], &asked) {
+    if is_good(&paths, &home.join(NAMES), &names) {
         return Ok(paths);
     }
     // Under these it may be reached, too; but when they change it need not be made anew.
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    if listen.is_unspecified() {
-        names.extend(interfaces::own_ips().iter().map(IpAddr::to_string));
-    }
+    names.extend(interfaces::own_ips().iter().map(IpAddr::to_string));
     if host.contains(|c: char| c != '-' && !c.is_ascii_alphanumeric() && c != '.') || host.is_empty() {
         tracing::debug!(%host, "the name of this machine cannot be in a certificate");
     } else {
         names.extend([host.clone(), format!("{host}.local")]);
     }
-    names.sort();
-    names.dedup();
     let failed = |error: &rcgen::Error| Failure::Certificate { path: paths[0].clone(), detail: error.to_string() };
-    let (key, made) = make(names, &host).map_err(|error| failed(&error))?;
-    let write = |path: &Path, mode, text: String| {
-        let write = || -> std::io::Result<()> {
-            let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(path)?;
-            file.write_all(text.as_bytes())?;
-            file.sync_all()
-        };
-        write().map_err(|source| Failure::io("write", path, source))
-    };
-    write(&paths[1], 0o600, key.serialize_pem())?;
-    if let Err(failure) = write(&paths[0], 0o644, made.pem()) {
-        // Half a pair is none.
-        let _gone = fs::remove_file(&paths[1]);
-        return Err(failure);
-    }
+    let list: Vec<_> = names.into_iter().collect();
+    let text = list.join("\n");
+    let (key, made) = make(list, &host).map_err(|error| failed(&error))?;
+    // Whatever is cut off between two of these is seen not to go together, and made anew.
+    write(&paths[1], 0o600, &key.serialize_pem())?;
+    write(&paths[0], 0o644, &made.pem())?;
+    write(&home.join(NAMES), 0o644, &text)?;
     say(format_args!("offs: made the certificate {}, which clients have to be told to trust", paths[0].display()));
     Ok(paths)
+}
+
+/// Writes a file as a whole, in place of whatever is there.
+fn write(path: &Path, mode: u32, text: &str) -> Result<(), Failure> {
+    let fresh = path.with_extension("new");
+    let write = || -> std::io::Result<()> {
+        match fs::remove_file(&fresh) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&fresh)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&fresh, path)
+    };
+    write().map_err(|source| Failure::io("write", path, source))
 }
 
 fn make(names: Vec<String>, host: &str) -> Result<(KeyPair, rcgen::Certificate), rcgen::Error> {
@@ -119,20 +123,25 @@ fn make(names: Vec<String>, host: &str) -> Result<(KeyPair, rcgen::Certificate),
     Ok((key, made))
 }
 
-/// Whether a certificate of our own is one, is for these names, and is so for a while yet.
-fn is_good(path: &Path, names: &[String]) -> bool {
+/// Whether a certificate of our own is one, is that of its key, is for these names, and is so for a while yet.
+fn is_good([certificate, key]: &[PathBuf; 2], names: &Path, wanted: &BTreeSet<String>) -> bool {
     let check = || -> Result<(), Box<dyn std::error::Error>> {
-        let certificate = CertificateDer::from_pem_file(path)?;
+        let certificate = CertificateDer::from_pem_file(certificate)?;
+        let provider = aws_lc_rs::default_provider();
+        CertifiedKey::from_der(vec![certificate.clone()], PrivateKeyDer::from_pem_file(key)?, &provider)?;
         let parsed = ParsedCertificate::try_from(&certificate)?;
-        for name in names {
-            verify_server_name(&parsed, &ServerName::try_from(name.as_str())?)?;
-        }
         let mut roots = RootCertStore::empty();
         roots.add(certificate.clone())?;
         let later = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)? + LATE;
-        let algorithms = aws_lc_rs::default_provider().signature_verification_algorithms;
+        let algorithms = provider.signature_verification_algorithms.all;
         let later = UnixTime::since_unix_epoch(later);
-        Ok(verify_server_cert_signed_by_trust_anchor(&parsed, &roots, &[], later, algorithms.all)?)
+        verify_server_cert_signed_by_trust_anchor(&parsed, &roots, &[], later, algorithms)?;
+        let known = fs::read_to_string(names)?;
+        let known: BTreeSet<_> = known.lines().collect();
+        match wanted.iter().find(|name| !known.contains(name.as_str())) {
+            Some(name) => Err(format!("it is not for {name}").into()),
+            None => Ok(()),
+        }
     };
     match check() {
         Ok(()) => true,
@@ -168,7 +177,20 @@ mod tests {
         assert!(second != third);
         accept(&settings, IpAddr::from([192, 0, 2, 1]));
         assert!(third == read());
-        fs::write(folder.path().join(OWN[0]), b"damaged").expect("written");
+        for odd in ["localhost", "nas", "S3.example:9000", "192.0.2.7"] {
+            settings.domains = vec![odd.to_owned()];
+            accept(&settings, loopback);
+            let made = read();
+            accept(&settings, loopback);
+            assert!(made == read(), "{odd}");
+        }
+        // What does not go together is made anew.
+        for name in OWN {
+            fs::write(folder.path().join(name), b"damaged").expect("written");
+            accept(&settings, loopback);
+        }
+        let other = KeyPair::generate().expect("a key");
+        fs::write(folder.path().join(OWN[1]), other.serialize_pem()).expect("written");
         accept(&settings, loopback);
         let mode = fs::metadata(folder.path().join(OWN[1])).expect("a key").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);

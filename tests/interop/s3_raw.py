@@ -1478,7 +1478,7 @@ def site_that_sends_elsewhere(site):
                             "Resource": f"arn:aws:s3:::{name}/*"}}
     answered(configure(site, name, "policy", json.dumps(policy).encode()), 200, 204)
     answer = site.wire.plain("GET", f"/{name}/old.html")
-    same("where", (answer.status, answer.headers["Location"], answer.body), (301, "/new.html", b""))
+    same("where", (answer.status, answer.headers["Location"], answer.body), (301, f"/{name}/new.html", b""))
     site.get(name, "old.html", b"moved")
 
 

@@ -82,11 +82,15 @@ pub(crate) fn is_empty(catalogue: &dyn Catalogue) -> Result<bool> {
     Ok(empty)
 }
 
-/// Writes a saved catalogue into an empty one.
-pub(crate) fn restore(backend: &dyn Backend, catalogue: &dyn Catalogue, url: &OffUrl) -> Result<()> {
-    if !is_empty(catalogue)? && catalogue.get(entry::RESTORING)?.is_none() {
-        return Err(Fault::NotEmpty);
-    }
+/// A saved catalogue that was read, to be written.
+pub struct Saved {
+    url: OffUrl,
+    changes: Vec<Change>,
+}
+
+/// Reads a saved catalogue, for an empty one.
+pub(crate) fn read(backend: &dyn Backend, catalogue: &dyn Catalogue, url: &OffUrl) -> Result<Saved> {
+    check_empty(catalogue)?;
     let store = backend.store();
     let file = FileReader::open_kind(store.as_ref(), &url.reference, Kind::File)?;
     let mut spool = BufWriter::new(tempfile::tempfile_in(backend.scratch()).map_err(failed)?);
@@ -107,8 +111,29 @@ pub(crate) fn restore(backend: &dyn Backend, catalogue: &dyn Catalogue, url: &Of
         left = left.checked_sub(taken).ok_or(Fault::NotSaved)?;
         changes.push(Change::Put(read_bytes(&mut saved, key)?, read_bytes(&mut saved, value)?));
     }
+    Ok(Saved { url: url.clone(), changes })
+}
+
+fn check_empty(catalogue: &dyn Catalogue) -> Result<()> {
+    if !is_empty(catalogue)? && catalogue.get(entry::RESTORING)?.is_none() { Err(Fault::NotEmpty) } else { Ok(()) }
+}
+
+/// Writes a saved catalogue into an empty one.
+pub(crate) fn write(catalogue: &dyn Catalogue, Saved { url, changes }: &Saved) -> Result<()> {
+    check_empty(catalogue)?;
     // What is cut off in the middle is seen to be so.
     catalogue.commit(&[Change::Put(entry::RESTORING.to_vec(), Vec::new())])?;
+    // What an earlier try has left may be of another list.
+    let mut left = Vec::new();
+    catalogue.scan_from(b"", b"", &mut |key, _| {
+        if key != entry::RESTORING {
+            left.push(Change::Delete(key.to_vec()));
+        }
+        ControlFlow::Continue(())
+    })?;
+    for step in left.chunks(STEP) {
+        catalogue.commit(step)?;
+    }
     for step in changes.chunks(STEP) {
         catalogue.commit(step)?;
     }

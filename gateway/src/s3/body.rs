@@ -86,6 +86,12 @@ impl Watched {
         if let Some((digest, _)) = &mut self.checked {
             digest.update(bytes);
         }
+        if let Some(recut) = &mut self.recut
+            && !recut.push(bytes.clone())
+        {
+            let message = "The chunks of the request body cannot be understood.";
+            return Err(self.verdict.set(fault(S3ErrorCode::InvalidRequest, message)));
+        }
         if let Some(tail) = &mut self.tail {
             tail.extend_from_slice(&bytes[bytes.len().saturating_sub(TAIL)..]);
             tail.drain(..tail.len().saturating_sub(TAIL));
@@ -100,6 +106,11 @@ impl Watched {
     fn end(&mut self) -> io::Result<()> {
         if let Some((digest, expected)) = self.checked.take() {
             digest.finish().check(&expected).map_err(|fault| self.verdict.set(fault))?;
+        }
+        if let Some(recut) = self.recut.as_ref().filter(|recut| !recut.is_ended()) {
+            tracing::debug!(waiting = !recut.is_empty(), "a body in chunks ends before its last one");
+            let message = "The request body terminated unexpectedly";
+            return Err(self.verdict.set(fault(S3ErrorCode::IncompleteBody, message)));
         }
         if let Some(tail) = self.tail.take()
             && ![&b"\n0;"[..], b"\n0\r\n"].iter().any(|end| tail.windows(end.len()).any(|part| part == *end))
@@ -126,20 +137,11 @@ impl HttpBody for Watched {
                     let seen = frame.data_ref().cloned().map_or(Ok(()), |bytes| self.see(&bytes));
                     // Whoever knows the length does not ask for more.
                     let seen = seen.and_then(|()| if self.body.is_end_stream() { self.end() } else { Ok(()) });
-                    if let Err(error) = seen {
-                        return Poll::Ready(Some(Err(error)));
-                    }
-                    match (&mut self.recut, frame.into_data()) {
-                        (None, frame) => Poll::Ready(Some(Ok(frame.map_or_else(|frame| frame, Frame::data)))),
-                        (Some(recut), Ok(bytes)) => {
-                            if recut.push(bytes) {
-                                continue;
-                            }
-                            let message = "The chunks of the request body cannot be understood.";
-                            Poll::Ready(Some(Err(self.verdict.set(fault(S3ErrorCode::InvalidRequest, message)))))
-                        }
-                        // Trailers of HTTP say nothing here.
-                        (Some(_), Err(_)) => continue,
+                    match seen {
+                        Err(error) => Poll::Ready(Some(Err(error))),
+                        // What came of it is there to be taken.
+                        Ok(()) if self.recut.is_some() => continue,
+                        Ok(()) => Poll::Ready(Some(Ok(frame))),
                     }
                 }
                 Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(io::Error::other(error)))),

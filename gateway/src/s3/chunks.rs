@@ -130,6 +130,11 @@ impl Recut {
         self.out.pop_front()
     }
 
+    /// Whether the empty chunk has come.
+    pub(crate) const fn is_ended(&self) -> bool {
+        matches!(self.at, At::Trailers)
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.out.is_empty()
     }
@@ -171,6 +176,7 @@ mod tests {
             while let Some(bytes) = recut.pop() {
                 all.extend_from_slice(&bytes);
             }
+            assert!(recut.is_ended() && recut.is_empty());
             let (mut rest, mut content) = (&all[..], Vec::new());
             loop {
                 let end = rest.iter().position(|byte| *byte == b'\n').expect("a line");

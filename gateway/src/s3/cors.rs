@@ -47,10 +47,11 @@ pub(crate) fn preflight(rules: &[CorsRule], headers: &HeaderMap) -> Option<Heade
     Some(answer)
 }
 
-/// What is added to the answer to a request from another site's page. Where there are rules, others may be answered
-/// otherwise.
-pub(crate) fn actual(rules: &[CorsRule], method: &Method, headers: &HeaderMap) -> HeaderMap {
-    let allowed = text(headers, &ORIGIN)
+/// What is added to the answer to a request, which may be from another site's page. Where there are rules, others may be
+/// answered otherwise.
+pub(crate) fn actual(rules: &[CorsRule], method: &Method, origin: Option<&HeaderValue>) -> HeaderMap {
+    let allowed = origin
+        .and_then(|origin| origin.to_str().ok())
         .and_then(|origin| allowed(rules.iter().find(|rule| rule.covers(origin, method.as_str()))?, origin));
     allowed.unwrap_or_else(|| {
         let vary = (!rules.is_empty()).then_some((VARY, VARIES));

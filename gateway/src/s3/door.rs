@@ -21,7 +21,7 @@ use crate::{
     door,
     s3::{
         access::Access,
-        backup,
+        backup::{self, Saved as SavedBuckets},
         catalogue::Catalogue,
         entry,
         fault::Fault,
@@ -183,26 +183,39 @@ impl BucketDoor {
         Ok(self.shelf.save()?)
     }
 
-    /// Brings a saved list of buckets and objects back, where there are none. May wait for the disk and for peers.
-    /// Whoever opens the buckets afterwards sees them.
+    /// Reads a saved list of buckets and objects, to be brought back where there are none. May wait for the disk and for
+    /// peers.
     ///
     /// # Errors
     /// When there are buckets, or that file is no such list.
-    pub fn restore(backend: &dyn Backend, catalogue: &dyn Catalogue, url: &OffUrl) -> Result<(), BucketsError> {
-        Ok(backup::restore(backend, catalogue, url)?)
+    pub fn read_saved(
+        backend: &dyn Backend,
+        catalogue: &dyn Catalogue,
+        url: &OffUrl,
+    ) -> Result<SavedBuckets, BucketsError> {
+        Ok(backup::read(backend, catalogue, url)?)
     }
 
-    async fn save(&self) -> bool {
+    /// Brings a saved list back. Nothing may be collected meanwhile. Whoever opens the buckets afterwards sees them.
+    ///
+    /// # Errors
+    /// When there are buckets.
+    pub fn restore(catalogue: &dyn Catalogue, saved: &SavedBuckets) -> Result<(), BucketsError> {
+        Ok(backup::write(catalogue, saved)?)
+    }
+
+    /// Whether there was something to save, unless that failed.
+    async fn save(&self) -> Option<bool> {
         let shelf = Arc::clone(&self.shelf);
         let saving = spawn_blocking(move || {
             // Where there never was a bucket, there is nothing to bring back. Where there were some, the list of them
             // must not keep what they had.
             if shelf.buckets().is_empty() && shelf.catalogue.get(entry::SAVED)?.is_none() {
-                return Ok(());
+                return Ok(false);
             }
-            shelf.save().map(drop)
+            shelf.save().map(|_| true)
         });
-        told("the list of buckets is not saved", saving.await).is_some()
+        told("the list of buckets is not saved", saving.await)
     }
 
     /// Packs small objects, follows life cycles and saves the catalogue, until `stop` is ready.
@@ -226,10 +239,12 @@ impl BucketDoor {
                 () = sleep_until(next) => {
                     let (began, writes) = (Instant::now(), self.shelf.committer.writes());
                     // Saving is a write, too.
-                    if saved != Some(writes) && self.save().await {
+                    let done = if saved == Some(writes) { None } else { self.save().await };
+                    if done == Some(true) {
                         saved = Some(writes + 1);
                     }
-                    next = Instant::now() + SAVING.0.max(SAVING.1 * began.elapsed());
+                    let pause = if done == Some(false) { FIRST_SAVING } else { SAVING.0 };
+                    next = Instant::now() + pause.max(SAVING.1 * began.elapsed());
                 }
                 _ = life.tick() => {
                     let shelf = Arc::clone(&self.shelf);

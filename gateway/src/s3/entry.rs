@@ -13,12 +13,6 @@ fn key(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
 
 /// All buckets.
 pub(crate) const BUCKETS: &[u8] = b"b";
-/// The current versions of all objects.
-pub(crate) const OBJECTS: &[u8] = b"o";
-/// All other versions.
-pub(crate) const VERSIONS: &[u8] = b"v";
-/// The parts of all uploads.
-pub(crate) const PARTS: &[u8] = b"p";
 /// All packed files.
 pub(crate) const PACKS: &[u8] = b"k";
 /// The bytes of all small objects.

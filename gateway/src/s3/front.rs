@@ -64,16 +64,14 @@ impl Front {
         // Whoever waits to be asked for an empty body is answered without being asked, and some clients take what comes
         // next on that connection for headers of that answer.
         let is_waiting = request.headers().contains_key(EXPECT) && request.body().is_end_stream();
-        let cross_site = request.headers().contains_key(ORIGIN).then(|| request.headers().clone());
+        let origin = request.headers().get(ORIGIN).cloned();
         let mut response = match self.try_answer(request).await {
             Ok(response) => response,
             Err(error) => in_words(error),
         };
         let headers = response.headers_mut();
-        if let (Some(asked), Some(target)) = (cross_site, target)
-            && let Some(held) = self.access.shelf.find_bucket(&target.bucket)
-        {
-            headers.extend(cors::actual(&held.settings().cors, &method, &asked));
+        if let Some(held) = target.and_then(|target| self.access.shelf.find_bucket(&target.bucket)) {
+            headers.extend(cors::actual(&held.settings().cors, &method, origin.as_ref()));
         }
         let id = format!("{:016X}", rand::random::<u64>());
         if let Ok(id) = HeaderValue::from_str(&id) {
@@ -180,6 +178,12 @@ impl Front {
         {
             *response.status_mut() = StatusCode::MOVED_PERMANENTLY;
             response.headers_mut().clear();
+            // A path is one of the site.
+            let elsewhere = match elsewhere.to_str() {
+                Ok(path) if path.starts_with('/') && !hosted => HeaderValue::from_str(&format!("/{bucket}{path}")),
+                _ => Ok(elsewhere),
+            };
+            let elsewhere = elsewhere.map_err(|_| refused(S3ErrorCode::InvalidURI, "the path cannot be understood"))?;
             response.headers_mut().insert(LOCATION, elsewhere);
             *response.body_mut() = Body::empty();
         }

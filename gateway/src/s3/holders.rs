@@ -10,7 +10,7 @@ use offs::Reference;
 use serde::Deserialize;
 
 use crate::s3::{
-    catalogue::{Catalogue, each},
+    catalogue::Catalogue,
     door::BucketsError,
     entry,
     fault::{Fault, Result},
@@ -57,50 +57,52 @@ fn root_of(reference: &str) -> Result<Score> {
 }
 
 fn find(catalogue: &dyn Catalogue, roots: &BTreeSet<Score>) -> Result<BTreeMap<Score, Vec<Holder>>> {
-    let mut packs = BTreeMap::new();
+    let (mut packs, mut found) = (BTreeMap::new(), BTreeMap::<_, Vec<_>>::new());
     let mut outcome = Ok(());
-    each(catalogue, entry::PACKS, &mut |key, pack: Pack| match root_of(&pack.reference) {
-        Ok(root) => {
-            if roots.contains(&root) {
-                packs.insert(entry::number(key), root);
-            }
-            ControlFlow::Continue(())
-        }
+    // One scan is of one moment: between two, an object could move from where the second looks to where the first did.
+    // Packed files come before what is in them.
+    catalogue.scan_from(b"", b"", &mut |key, value| match see(key, value, roots, &mut packs, &mut found) {
+        Ok(()) => ControlFlow::Continue(()),
         Err(error) => {
             outcome = Err(error);
             ControlFlow::Break(())
         }
     })?;
-    outcome?;
-    let mut found: BTreeMap<_, Vec<_>> = BTreeMap::new();
-    for prefix in [entry::OBJECTS, entry::VERSIONS, entry::PARTS] {
-        let mut outcome = Ok(());
-        each(catalogue, prefix, &mut |key, holding: Holding| {
+    outcome.map(|()| found)
+}
+
+fn see(
+    key: &[u8],
+    value: &[u8],
+    roots: &BTreeSet<Score>,
+    packs: &mut BTreeMap<u64, Score>,
+    found: &mut BTreeMap<Score, Vec<Holder>>,
+) -> Result<()> {
+    match key.first() {
+        Some(b'k') => {
+            let root = root_of(&serde_json::from_slice::<Pack>(value)?.reference)?;
+            packs.insert(entry::number(key), root);
+        }
+        Some(b'o' | b'v' | b'p') => {
+            let holding: Holding = serde_json::from_slice(value)?;
             for piece in holding.pieces.iter().chain(&holding.piece) {
                 let (root, at) = match &piece.place {
                     Place::Small => continue,
                     Place::Packed { pack, at } => match packs.get(pack) {
                         Some(root) => (*root, *at),
-                        None => continue,
+                        None => return Err(Fault::Lost("a packed file")),
                     },
-                    Place::File(reference) => match root_of(reference) {
-                        Ok(root) => (root, 0),
-                        Err(error) => {
-                            outcome = Err(error);
-                            return ControlFlow::Break(());
-                        }
-                    },
+                    Place::File(reference) => (root_of(reference)?, 0),
                 };
                 if roots.contains(&root) {
                     let holder = Holder { name: name(key, &holding), range: at..at + piece.length };
                     found.entry(root).or_default().push(holder);
                 }
             }
-            ControlFlow::Continue(())
-        })?;
-        outcome?;
+        }
+        _ => {}
     }
-    Ok(found)
+    Ok(())
 }
 
 /// What people call the owner of an entry.

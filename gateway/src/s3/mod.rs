@@ -37,7 +37,7 @@ mod snapshot;
 mod target;
 mod uploads;
 
-pub use backup::SAVED_BUCKETS;
+pub use backup::{SAVED_BUCKETS, Saved as SavedBuckets};
 pub use catalogue::Catalogue;
 pub use door::{BucketDoor, BucketsError};
 pub use holders::{Holder, holders};
@@ -45,3 +45,4 @@ pub use keys::{AccessKey, Keys, KeysError, Rights};
 pub use object::Usage;
 pub use shelf::{reachable, references};
 pub use snapshot::Snapshot;
+pub use target::domain_names;

@@ -1,7 +1,11 @@
 //! Policies of buckets: the part of AWS's policy language that says who may do what.
 
-use serde::{Deserialize, Deserializer, de::Error as _};
-use serde_json::Value;
+use std::fmt;
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer},
+};
 
 /// A policy that was understood wholly.
 #[derive(Clone, Debug, Deserialize)]
@@ -15,13 +19,29 @@ pub(crate) struct Policy {
     statements: Vec<Statement>,
 }
 
-/// One statement or several. Each is read by itself, so that what is wrong with it can be said.
+/// One statement or several, read in a way that says what is wrong with one.
 fn statements<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Statement>, D::Error> {
-    let list = match Value::deserialize(from)? {
-        Value::Array(list) => list,
-        one => vec![one],
-    };
-    list.into_iter().map(|one| Statement::deserialize(one).map_err(D::Error::custom)).collect()
+    struct Statements;
+    impl<'de> Visitor<'de> for Statements {
+        type Value = Vec<Statement>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a statement or a list of statements")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+            let mut statements = Vec::new();
+            while let Some(statement) = list.next_element()? {
+                statements.push(statement);
+            }
+            Ok(statements)
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+            Ok(vec![Statement::deserialize(MapAccessDeserializer::new(map))?])
+        }
+    }
+    from.deserialize_any(Statements)
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -49,10 +69,14 @@ enum Effect {
 #[serde(untagged, expecting = "a principal is \"*\" or {\"AWS\": a name or a list of names}")]
 enum Principal {
     All(String),
-    Named {
-        #[serde(rename = "AWS")]
-        aws: OneOrMany<String>,
-    },
+    Named(Named),
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Named {
+    #[serde(rename = "AWS")]
+    aws: OneOrMany<String>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -204,7 +228,7 @@ impl Policy {
         for statement in &self.statements {
             let meant = match &statement.principal {
                 Principal::All(_) => true,
-                Principal::Named { aws } => aws.as_slice().iter().any(|name| {
+                Principal::Named(named) => named.aws.as_slice().iter().any(|name| {
                     name == "*" || who.is_some_and(|who| name == who || name.ends_with(&format!(":user/{who}")))
                 }),
             };
@@ -231,7 +255,7 @@ impl Policy {
             statement.effect == Effect::Allow
                 && match &statement.principal {
                     Principal::All(_) => true,
-                    Principal::Named { aws } => aws.as_slice().iter().any(|name| name == "*"),
+                    Principal::Named(named) => named.aws.as_slice().iter().any(|name| name == "*"),
                 }
         })
     }
@@ -277,6 +301,10 @@ mod tests {
         for (text, said) in [
             (r#""Action": "s3:*""#, "missing field `Resource`"),
             (r#""Action": "s3:*", "Resource": "arn:aws:s3:::bucket", "Condition": {}"#, "unknown field `Condition`"),
+            (
+                r#""Action": "s3:Get*", "Action": "s3:Put*", "Resource": "arn:aws:s3:::bucket""#,
+                "duplicate field `Action`",
+            ),
             (r#""Action": 7, "Resource": "arn:aws:s3:::bucket""#, "a text or a list of texts"),
         ] {
             let error = Policy::parse(&statement(text), "bucket").expect_err(text);
@@ -295,6 +323,7 @@ mod tests {
             r#"{"Statement": [{"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::b/*",
                 "Condition": {"IpAddress": {"aws:SourceIp": "1.2.3.4"}}}]}"#,
             r#"{"Statement": [{"Effect": "Deny", "Principal": "*", "Action": "s3:ReadObject", "Resource": "arn:aws:s3:::b"}]}"#,
+            r#"{"Statement": [{"Effect": "Deny", "Principal": {"AWS": "ann", "Federated": "x"}, "Action": "s3:*", "Resource": "arn:aws:s3:::b"}]}"#,
             r#"{"Statement": [{"Effect": "Maybe", "Principal": "*", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::b"}]}"#,
             r#"{"Statement": [{"Effect": "Allow", "Principal": "ann", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::b"}]}"#,
         ] {

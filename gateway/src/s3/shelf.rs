@@ -19,6 +19,7 @@ use crate::{
     backend::Backend,
     reading::Streams,
     s3::{
+        backup,
         catalogue::{Catalogue, each},
         committer::{Committer, Plan},
         contents::Blocks,
@@ -632,6 +633,10 @@ pub(crate) fn files(catalogue: &dyn Catalogue, visit: &mut dyn FnMut(&Reference)
     }
     if catalogue.get(entry::RESTORING)?.is_some() {
         return Err(Fault::HalfRestored);
+    }
+    if catalogue.get(entry::LAST)?.is_none() && !backup::is_empty(catalogue)? {
+        // What comes last is not there: some of it was lost, and nobody knows what.
+        return Err(Fault::Lost("the last number"));
     }
     let mut outcome = Ok(());
     let mut see = |text: &str| {

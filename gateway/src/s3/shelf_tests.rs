@@ -366,9 +366,10 @@ fn a_lost_catalogue_is_brought_back() {
     drop(shelf);
 
     let lost = Arc::new(InMemory { store: Arc::clone(&memory.store), ..InMemory::default() });
-    backup::restore(lost.as_ref(), lost.as_ref(), &second).expect("restored");
+    let saved = backup::read(lost.as_ref(), lost.as_ref(), &second).expect("read");
+    backup::write(lost.as_ref(), &saved).expect("restored");
     assert_eq!(lost.index_keys(), memory.index_keys());
-    let again = backup::restore(lost.as_ref(), lost.as_ref(), &second);
+    let again = backup::write(lost.as_ref(), &saved);
     assert!(matches!(again, Err(Fault::NotEmpty)));
     let backend: Arc<dyn Backend> = Arc::<InMemory>::clone(&lost);
     let shelf = Shelf::open(backend, lost).expect("a shelf");
@@ -386,7 +387,7 @@ fn a_lost_catalogue_is_brought_back() {
     )
     .expect("stored");
     let url = OffUrl { reference: file.reference, ..second };
-    assert!(matches!(backup::restore(other.as_ref(), other.as_ref(), &url), Err(Fault::NotSaved)));
+    assert!(matches!(backup::read(other.as_ref(), other.as_ref(), &url), Err(Fault::NotSaved)));
     assert!(backup::is_empty(other.as_ref()).expect("read"), "nothing of it is written");
 }
 

@@ -34,9 +34,14 @@ fn without_port(host: &str) -> &str {
     }
 }
 
+/// The names of domains that settings list: in small letters, and without ports.
+pub fn domain_names(domains: &[String]) -> Vec<String> {
+    domains.iter().map(|domain| without_port(domain).to_ascii_lowercase()).collect()
+}
+
 impl Domains {
     pub(crate) fn new(domains: &[String]) -> Self {
-        let mut domains: Vec<_> = domains.iter().map(|domain| without_port(domain).to_ascii_lowercase()).collect();
+        let mut domains = domain_names(domains);
         // The longest that fits is meant.
         domains.sort_by_key(|domain| std::cmp::Reverse(domain.len()));
         Self(domains.into())
