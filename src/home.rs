@@ -203,13 +203,14 @@ impl Home {
     }
 
     /// Goes on without the buckets that were saved, when there are none.
-    pub(crate) fn give_up_buckets(&self) -> Result<(), Failure> {
+    pub(crate) fn give_up_buckets(&self) -> Result<usize, Failure> {
         if !saved_buckets::are_lost(&self.store, &self.urls)? {
             return Err(Failure::NothingSaved);
         }
         let mut urls = self.urls();
         let saved = saved_buckets::all(&urls);
-        urls.append(Operation::Unpin, &saved)
+        urls.append(Operation::Unpin, &saved)?;
+        Ok(saved.len())
     }
 
     /// Brings buckets back that were saved, when there are none and nobody uses them.

@@ -59,7 +59,7 @@ fn is_closed_pipe(failure: &Failure) -> bool {
 
 /// The exit code of a failure.
 pub(crate) fn code(failure: &Failure) -> u8 {
-    match failure {
+    match within(failure) {
         Failure::File(error) | Failure::Unanswered { missing: error, .. } => file_code(error),
         Failure::DamageFound | Failure::UrlsLost { .. } | Failure::BucketsLost => DAMAGE,
         Failure::Some { code, .. } | Failure::Said { code } => *code,
@@ -170,11 +170,23 @@ fn store_code(error: &cas::Error) -> u8 {
     }
 }
 
-fn hint(failure: &Failure) -> Option<&'static str> {
+/// What a store says of us is what we said ourselves.
+fn within(failure: &Failure) -> &Failure {
     match failure {
+        Failure::File(offs::Error::Store(cas::Error::Reachable(source))) => {
+            source.downcast_ref::<Failure>().unwrap_or(failure)
+        }
+        other => other,
+    }
+}
+
+fn hint(failure: &Failure) -> Option<&'static str> {
+    match within(failure) {
         Failure::File(offs::Error::Store(error)) => match error {
             cas::Error::Index(cas::IndexError::Full { .. }) => Some("free some room on the disk"),
-            cas::Error::Index(_) => Some("run `offs repair index`: it is made again from the packs, no data is lost"),
+            cas::Error::Index(_) => Some(
+                "run `offs repair index`: it is made again from the packs; buckets that go with it come back by `offs bucket restore`",
+            ),
             cas::Error::DiskFull { .. } => Some("free some room on the disk, or unpin something and run `offs gc`"),
             cas::Error::Full { .. } => Some("raise `capacity` in config.toml, or unpin something"),
             cas::Error::InUse { .. } => {
@@ -216,7 +228,9 @@ fn hint(failure: &Failure) -> Option<&'static str> {
         Failure::BucketsLost => {
             Some("bring it back with `offs bucket restore`, or go on without with `offs bucket restore --give-up`")
         }
-        Failure::UrlsLost { .. } => Some("pin again what you want to keep, then run `offs gc --accept-lost-urls`"),
+        Failure::UrlsLost { .. } => Some(
+            "pin again what you want to keep, bring buckets back with `offs bucket restore URL`, then run `offs gc --accept-lost-urls`",
+        ),
         Failure::Pin { .. } => Some("nothing was dropped; heal it with `offs verify --heal`, or unpin it"),
         Failure::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => Some("free some room on the disk"),
         _ => None,

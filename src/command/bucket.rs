@@ -4,13 +4,13 @@ use gateway::{BucketsError, Usage};
 use serde_json::json;
 
 use crate::{
-    arguments::BucketCommand, command::parse_url, failure::Failure, home::Home, output, progress::warn, report,
+    arguments::BucketCommand, command::parse_url, date, failure::Failure, home::Home, output, progress::warn, report,
     size::Size,
 };
 
 pub(crate) fn run(home: &Home, command: &BucketCommand) -> Result<(), Failure> {
     if let BucketCommand::Restore { url, give_up } = command {
-        return if *give_up { home.give_up_buckets() } else { restore(home, url.as_deref()) };
+        return if *give_up { give_up_buckets(home) } else { restore(home, url.as_deref()) };
     }
     let buckets = home.buckets()?;
     let of = |bucket: &str| {
@@ -73,6 +73,13 @@ pub(crate) fn run(home: &Home, command: &BucketCommand) -> Result<(), Failure> {
     }
 }
 
+fn give_up_buckets(home: &Home) -> Result<(), Failure> {
+    let given_up = home.give_up_buckets()?;
+    output::line(format!("lists of buckets that are no longer kept: {given_up}"))?;
+    warn("until the next `offs gc`, `offs bucket restore URL` still brings one back; `offs ls` names them");
+    Ok(())
+}
+
 fn in_words(name: &str, usage: Usage, bytes: Option<u64>, objects: Option<u64>) -> String {
     let most_objects = objects.map(|most| format!(" of at most {most}")).unwrap_or_default();
     let most_bytes = bytes.map(|most| format!(" of at most {}", Size(most))).unwrap_or_default();
@@ -87,6 +94,7 @@ fn restore(home: &Home, url: Option<&str>) -> Result<(), Failure> {
         Some(text) => parse_url(text)?,
         None => home.saved_buckets().ok_or(Failure::NothingSaved)?,
     };
+    let saved = home.urls().list().into_iter().find(|listed| listed.url.reference == url.reference);
     home.restore_buckets(&url)?;
     let usages = match home.buckets() {
         Ok(buckets) => buckets.usages(),
@@ -97,5 +105,8 @@ fn restore(home: &Home, url: Option<&str>) -> Result<(), Failure> {
         }
     };
     let objects: u64 = usages.iter().map(|(_, usage)| usage.objects).sum();
-    output::line(format!("{} buckets with {objects} objects are back", usages.len()))
+    let time = saved.map_or_else(String::new, |saved| format!(" as of {}", date::in_words(saved.time)));
+    output::line(format!("brought back{time}: buckets {}, objects {objects}", usages.len()))?;
+    warn("what was written after that is not in it, and the next `offs gc` drops it");
+    Ok(())
 }

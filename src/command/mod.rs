@@ -27,6 +27,7 @@ use crate::{
     failure::Failure,
     home::{Access, Entered, Home},
     progress::remark,
+    saved_buckets,
     url_database::Operation,
 };
 
@@ -123,5 +124,5 @@ fn repair_index(arguments: &Arguments) -> Result<(), Failure> {
     let home = Home::rebuild(arguments)?;
     let statistics = home.store.statistics();
     remark(&format!("the index has {} records of {} packs again", statistics.records, statistics.packs));
-    Ok(())
+    if saved_buckets::are_lost(&home.store, &home.url_database())? { Err(Failure::BucketsLost) } else { Ok(()) }
 }

@@ -108,7 +108,9 @@ fn listen_s3(home: &Home) -> Result<Option<daemon::S3>, Failure> {
         Some(certificate::acceptor(home.path(), settings, address.ip())?)
     } else {
         if settings.certificate.is_some() || settings.key.is_some() {
-            warn("the certificate below [s3] in config.toml is not used: `tls` is not true");
+            return Err(Failure::Usage {
+                what: "the certificate below [s3] in config.toml is for TLS: say `tls = true`",
+            });
         }
         if !address.ip().is_loopback() {
             warn("S3 clients are served without TLS: what they send and get can be read on the way");

@@ -11,6 +11,7 @@ use crate::{
     home::Home,
     output,
     peers::{Peers, arguments::Status, lock, pool::Pool},
+    saved_buckets,
     size::Size,
 };
 
@@ -65,6 +66,7 @@ fn to_json(home: &Home, engine: &Peers, services: &[(&'static str, Health)]) -> 
             let usage = |(name, usage): (String, gateway::Usage)| (name, json!({"objects": usage.objects, "bytes": usage.bytes}));
             usages.into_iter().map(usage).collect::<serde_json::Map<_, _>>()
         }),
+        "buckets_lost": saved_buckets::are_lost(&home.store, &home.url_database()).unwrap_or(true),
         "blocks": store.records,
         "bytes": store.bytes,
         "free": engine.free(),
@@ -111,6 +113,9 @@ fn print(value: &Value) -> Result<(), Failure> {
     }
     for peer in value["peers"].as_array().into_iter().flatten() {
         field("peer", peers::in_words(peer))?;
+    }
+    if value["buckets_lost"] == true {
+        field("buckets", "lost with the index, and not brought back; see `offs bucket list`".to_owned())?;
     }
     for (name, usage) in value["buckets"].as_object().into_iter().flatten() {
         let bytes = Size(usage["bytes"].as_u64().unwrap_or(0));

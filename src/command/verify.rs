@@ -1,6 +1,9 @@
 //! `offs verify`
 
-use std::{collections::BTreeSet, io};
+use std::{
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
+    io,
+};
 
 use cas::{BlockStore, Damage, Score};
 use gateway::Holder;
@@ -51,6 +54,19 @@ impl Verdict {
                 [(name, _)] => name.clone(),
                 [(name, _), rest @ ..] => format!("{name} and {} more objects", rest.len()),
             },
+        }
+    }
+
+    /// Adds what is wrong with another file of the same object.
+    fn join(&mut self, other: Self) {
+        self.healed += other.healed;
+        self.gone.extend(other.gone);
+        self.lost_stripes += other.lost_stripes;
+        self.failure = self.failure.take().or(other.failure);
+        if let (Needed::Objects(own), Needed::Objects(others)) = (&mut self.needed, other.needed) {
+            for ((_, own), (_, other)) in own.iter_mut().zip(others) {
+                *own = own.take().or(other);
+            }
         }
     }
 
@@ -191,6 +207,19 @@ fn find_objects(home: &Home, verdicts: &mut Vec<Verdict>) -> Result<(), Failure>
         }
     }
     verdicts.retain(|verdict| !of_buckets(verdict) || !verdict.is_bad() || !verdict.objects().is_empty());
+    // An object that was put in parts has several files.
+    let mut known: BTreeMap<String, Verdict> = BTreeMap::new();
+    let mut others = Vec::new();
+    for verdict in std::mem::take(verdicts) {
+        match verdict.objects() {
+            [(name, _)] => match known.entry(name.clone()) {
+                Entry::Vacant(entry) => drop(entry.insert(verdict)),
+                Entry::Occupied(mut entry) => entry.get_mut().join(verdict),
+            },
+            _ => others.push(verdict),
+        }
+    }
+    verdicts.extend(others.into_iter().chain(known.into_values()));
     Ok(())
 }
 

@@ -183,7 +183,8 @@ fn buckets_are_brought_back_when_the_index_is_lost() {
         assert!(refused.err.contains("offs bucket restore"), "{command:?}: {}", refused.err);
     }
     world.run_with(&["put", "-"], b"files are stored as ever").expect(0);
-    assert_eq!(world.run(&["bucket", "restore"]).expect(0).text(), "1 buckets with 2 objects are back");
+    let back = world.run(&["bucket", "restore"]).expect(0).text();
+    assert!(back.starts_with("brought back as of 20") && back.ends_with(": buckets 1, objects 2"), "{back}");
     world.run(&["bucket", "restore"]).expect(1);
     world.run(&["bucket", "restore", "--give-up"]).expect(4);
     world.run(&["gc"]).expect(0);

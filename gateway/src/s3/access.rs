@@ -114,7 +114,10 @@ impl Access {
         let held = bucket.and_then(|bucket| self.shelf.find_bucket(bucket));
         let policy = held.as_ref().and_then(|held| held.policy());
         let says = match (&policy, bucket) {
-            (Some(policy), Some(bucket)) => policy.says(who.map(|key| &*key.name), &action, bucket, key),
+            (Some(policy), Some(bucket)) => {
+                let names = who.map(|key| [&*key.name, &*key.access]);
+                policy.says(names.as_ref().map_or(&[], |names| names), &action, bucket, key)
+            }
             _ => Says::Nothing,
         };
         let allowed = match who {

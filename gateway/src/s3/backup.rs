@@ -37,6 +37,9 @@ fn failed(error: io::Error) -> Fault {
 impl Shelf {
     /// Stores the catalogue as a file and pins it, in place of the one before.
     pub(crate) fn save(&self) -> Result<OffUrl> {
+        if is_empty(self.catalogue.as_ref())? {
+            return Err(Fault::NothingToSave);
+        }
         let store = self.backend.store();
         let _hold = store.hold();
         let mut spool = BufWriter::new(tempfile::tempfile_in(self.backend.scratch()).map_err(failed)?);
@@ -110,6 +113,10 @@ pub(crate) fn read(backend: &dyn Backend, catalogue: &dyn Catalogue, url: &OffUr
         let taken = 8 + u64::from(key) + u64::from(value);
         left = left.checked_sub(taken).ok_or(Fault::NotSaved)?;
         changes.push(Change::Put(read_bytes(&mut saved, key)?, read_bytes(&mut saved, value)?));
+    }
+    // Whatever was ever written has this in it.
+    if !changes.iter().any(|change| matches!(change, Change::Put(key, _) if key == entry::LAST)) {
+        return Err(Fault::NotSaved);
     }
     Ok(Saved { url: url.clone(), changes })
 }

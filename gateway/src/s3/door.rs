@@ -1,6 +1,6 @@
 //! The door itself: buckets, who may use them, and where clients come in.
 
-use std::{convert::Infallible, future::Future, sync::Arc, time::Duration};
+use std::{convert::Infallible, future::Future, ops::RangeInclusive, sync::Arc, time::Duration};
 
 use hyper::{Request, body::Incoming, service::service_fn};
 use offs::OffUrl;
@@ -42,10 +42,14 @@ use crate::{
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How often there is something to pack.
 const PACKING: Duration = Duration::from_secs(5);
-/// How often the catalogue is saved, when it has changed; and how many times as long as the saving takes, at least.
-const SAVING: (Duration, u32) = (Duration::from_hours(1), 100);
-/// How soon it is saved when it never was.
-const FIRST_SAVING: Duration = Duration::from_mins(1);
+/// How often the catalogue is saved, when it has changed: the more seldom the longer it is, because each saving stores it
+/// anew. Between the two, a second passes for each 16 KiB.
+const SAVING: RangeInclusive<Duration> = Duration::from_mins(5)..=Duration::from_hours(1);
+const SAVED_A_SECOND: u64 = 16 << 10;
+/// How many times as long as the saving takes, at least.
+const SAVING_TIMES: u32 = 100;
+/// How soon it is looked whether there is something to save, when nothing ever was.
+const FIRST_SAVING: Duration = Duration::from_secs(5);
 /// How often life cycles are looked at.
 const LIFE: Duration = Duration::from_mins(15);
 
@@ -204,16 +208,16 @@ impl BucketDoor {
         Ok(backup::write(catalogue, saved)?)
     }
 
-    /// Whether there was something to save, unless that failed.
-    async fn save(&self) -> Option<bool> {
+    /// How long what was saved is, if there was something to save; unless that failed.
+    async fn save(&self) -> Option<Option<u64>> {
         let shelf = Arc::clone(&self.shelf);
         let saving = spawn_blocking(move || {
             // Where there never was a bucket, there is nothing to bring back. Where there were some, the list of them
             // must not keep what they had.
             if shelf.buckets().is_empty() && shelf.catalogue.get(entry::SAVED)?.is_none() {
-                return Ok(false);
+                return Ok(None);
             }
-            shelf.save().map(|_| true)
+            shelf.save().map(|url| Some(url.length))
         });
         told("the list of buckets is not saved", saving.await)
     }
@@ -227,7 +231,7 @@ impl BucketDoor {
         // What was written before the start may not have been saved.
         let mut saved = None;
         let never = matches!(self.shelf.catalogue.get(entry::SAVED), Ok(None));
-        let mut next = Instant::now() + if never { FIRST_SAVING } else { SAVING.0 };
+        let mut next = Instant::now() + if never { FIRST_SAVING } else { *SAVING.start() };
         loop {
             tokio::select! {
                 () = &mut stop => {
@@ -240,11 +244,16 @@ impl BucketDoor {
                     let (began, writes) = (Instant::now(), self.shelf.committer.writes());
                     // Saving is a write, too.
                     let done = if saved == Some(writes) { None } else { self.save().await };
-                    if done == Some(true) {
-                        saved = Some(writes + 1);
-                    }
-                    let pause = if done == Some(false) { FIRST_SAVING } else { SAVING.0 };
-                    next = Instant::now() + pause.max(SAVING.1 * began.elapsed());
+                    let pause = match done {
+                        Some(Some(length)) => {
+                            saved = Some(writes + 1);
+                            let pause = Duration::from_secs(length / SAVED_A_SECOND);
+                            pause.clamp(*SAVING.start(), *SAVING.end())
+                        }
+                        Some(None) => FIRST_SAVING,
+                        None => *SAVING.start(),
+                    };
+                    next = Instant::now() + pause.max(SAVING_TIMES * began.elapsed());
                 }
                 _ = life.tick() => {
                     let shelf = Arc::clone(&self.shelf);

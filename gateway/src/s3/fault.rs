@@ -27,6 +27,9 @@ pub(crate) enum Fault {
     /// A saved catalogue was brought back in part only.
     #[error("the buckets were brought back in part only; bring them back again with `offs bucket restore`")]
     HalfRestored,
+    /// There was never a bucket.
+    #[error("there are no buckets to be saved")]
+    NothingToSave,
     /// A file is no saved catalogue.
     #[error("that file is no list of buckets")]
     NotSaved,
@@ -78,6 +81,7 @@ impl From<Fault> for S3Error {
             | Fault::NotEmpty
             | Fault::HalfRestored
             | Fault::NotSaved
+            | Fault::NothingToSave
             | Fault::Worker => {
                 tracing::warn!(error = %fault, "a request of an S3 client failed");
                 Self::with_message(S3ErrorCode::InternalError, fault.to_string())

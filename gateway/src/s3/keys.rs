@@ -130,6 +130,12 @@ fn drawn(letters: &[u8], length: usize) -> String {
     (0..length).map(|_| char::from(letters[rand::random_range(0..letters.len())])).collect()
 }
 
+/// Whether a key can be called so.
+pub(crate) fn is_key_name(name: &str) -> bool {
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"_+=,.@-".contains(&byte);
+    (1..=64).contains(&name.len()) && name.bytes().all(is_name)
+}
+
 impl Keys {
     /// The keys in a file, which need not be there yet.
     pub fn new(path: PathBuf) -> Self {
@@ -171,8 +177,7 @@ impl Keys {
         rights: Rights,
         days: Option<u32>,
     ) -> Result<AccessKey, KeysError> {
-        let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"_+=,.@-".contains(&byte);
-        if !(1..=64).contains(&name.len()) || !name.bytes().all(is_name) {
+        if !is_key_name(name) {
             return Err(KeysError::Name { name: name.to_owned() });
         }
         if let Some(bucket) = &bucket

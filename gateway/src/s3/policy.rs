@@ -7,6 +7,8 @@ use serde::{
     de::{MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer},
 };
 
+use crate::s3::keys::is_key_name;
+
 /// A policy that was understood wholly.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -177,6 +179,24 @@ pub(crate) fn like(pattern: &[u8], text: &[u8]) -> bool {
     pattern[p..].iter().all(|byte| *byte == b'*')
 }
 
+/// Whether an action is one on objects, and not on buckets.
+fn is_of_object(action: &str) -> bool {
+    action.contains("Object") || ["AbortMultipartUpload", "ListMultipartUploadParts"].contains(&action)
+}
+
+/// The name of a key in a principal.
+fn name_in(principal: &str) -> &str {
+    match principal.strip_prefix("arn:aws:iam::") {
+        Some(rest) => rest.split_once(":user/").map_or("", |(_, name)| name),
+        None => principal,
+    }
+}
+
+/// Whether somebody can be who a principal names.
+fn may_be_meant(principal: &str) -> bool {
+    principal == "*" || is_key_name(name_in(principal))
+}
+
 impl Policy {
     /// Reads a policy of a bucket.
     ///
@@ -185,10 +205,15 @@ impl Policy {
     pub(crate) fn parse(text: &str, bucket: &str) -> Result<Self, String> {
         let policy: Self =
             serde_json::from_str(text).map_err(|error| format!("the policy is not understood: {error}"))?;
+        if policy.statements.is_empty() {
+            return Err("the policy has no statement".to_owned());
+        }
         for statement in &policy.statements {
-            if let Principal::All(who) = &statement.principal
-                && who != "*"
-            {
+            let wrong = match &statement.principal {
+                Principal::All(who) => Some(who).filter(|who| *who != "*"),
+                Principal::Named(named) => named.aws.as_slice().iter().find(|who| !may_be_meant(who)),
+            };
+            if let Some(who) = wrong {
                 return Err(format!("Invalid principal in policy: {who}"));
             }
             for resource in statement.resources.as_slice() {
@@ -206,6 +231,17 @@ impl Policy {
                     return Err(format!("Policy has invalid action: {action}"));
                 }
             }
+            let of_objects = |resource: &String| resource.contains('/');
+            let resources = statement.resources.as_slice();
+            for action in statement.actions.as_slice() {
+                let name = action.to_ascii_lowercase();
+                let name = name.strip_prefix("s3:").unwrap_or("*");
+                let meant = ACTIONS.iter().filter(|known| like(name.as_bytes(), known.to_ascii_lowercase().as_bytes()));
+                let mut kinds = meant.map(|known| is_of_object(known));
+                if !kinds.any(|kind| resources.iter().any(|resource| of_objects(resource) == kind)) {
+                    return Err(format!("Action does not apply to any resource(s) in statement: {action}"));
+                }
+            }
             if statement.actions.as_slice().is_empty() || statement.resources.as_slice().is_empty() {
                 return Err("Policy statement must contain actions and resources".to_owned());
             }
@@ -221,16 +257,16 @@ impl Policy {
         Self { _version: None, _id: None, statements: vec![statement] }
     }
 
-    /// What it says of an action on a bucket or, with a key, an object. `who` is the name of an access key.
-    pub(crate) fn says(&self, who: Option<&str>, action: &str, bucket: &str, key: Option<&str>) -> Says {
+    /// What it says of an action on a bucket or, with a key, an object. `who` is what the access key is called.
+    pub(crate) fn says(&self, who: &[&str], action: &str, bucket: &str, key: Option<&str>) -> Says {
         let resource = key.map_or_else(|| format!("{ARN}{bucket}"), |key| format!("{ARN}{bucket}/{key}"));
         let mut says = Says::Nothing;
         for statement in &self.statements {
             let meant = match &statement.principal {
                 Principal::All(_) => true,
-                Principal::Named(named) => named.aws.as_slice().iter().any(|name| {
-                    name == "*" || who.is_some_and(|who| name == who || name.ends_with(&format!(":user/{who}")))
-                }),
+                Principal::Named(named) => {
+                    named.aws.as_slice().iter().any(|name| name == "*" || who.contains(&name_in(name)))
+                }
             };
             let any = |patterns: &OneOrMany<String>, text: &str| {
                 patterns.as_slice().iter().any(|pattern| like(pattern.as_bytes(), text.as_bytes()))
@@ -286,13 +322,13 @@ mod tests {
              "Resource": "arn:aws:s3:::b"}]}"#;
         let policy = Policy::parse(text, "b").expect("a policy");
         assert!(policy.is_public());
-        assert_eq!(policy.says(None, "s3:GetObjectVersion", "b", Some("k")), Says::Nothing);
-        assert_eq!(policy.says(None, "s3:GetObject", "b", Some("k")), Says::Allow);
-        assert_eq!(policy.says(None, "s3:GetObject", "b", Some("closed/k")), Says::Deny);
-        assert_eq!(policy.says(None, "s3:PutObject", "b", Some("k")), Says::Nothing);
-        assert_eq!(policy.says(None, "s3:ListBucket", "b", None), Says::Nothing);
-        assert_eq!(policy.says(Some("ann"), "s3:ListBucket", "b", None), Says::Allow);
-        assert_eq!(policy.says(Some("ann"), "s3:GetObject", "b", Some("closed/k")), Says::Deny);
+        assert_eq!(policy.says(&[], "s3:GetObjectVersion", "b", Some("k")), Says::Nothing);
+        assert_eq!(policy.says(&[], "s3:GetObject", "b", Some("k")), Says::Allow);
+        assert_eq!(policy.says(&[], "s3:GetObject", "b", Some("closed/k")), Says::Deny);
+        assert_eq!(policy.says(&[], "s3:PutObject", "b", Some("k")), Says::Nothing);
+        assert_eq!(policy.says(&[], "s3:ListBucket", "b", None), Says::Nothing);
+        assert_eq!(policy.says(&["ann"], "s3:ListBucket", "b", None), Says::Allow);
+        assert_eq!(policy.says(&["ann"], "s3:GetObject", "b", Some("closed/k")), Says::Deny);
     }
 
     #[test]
@@ -305,12 +341,14 @@ mod tests {
                 r#""Action": "s3:Get*", "Action": "s3:Put*", "Resource": "arn:aws:s3:::bucket""#,
                 "duplicate field `Action`",
             ),
+            (r#""Action": "s3:GetObject", "Resource": "arn:aws:s3:::bucket""#, "does not apply to any resource"),
+            (r#""Action": "s3:ListBucket", "Resource": "arn:aws:s3:::bucket/*""#, "does not apply to any resource"),
             (r#""Action": 7, "Resource": "arn:aws:s3:::bucket""#, "a text or a list of texts"),
         ] {
             let error = Policy::parse(&statement(text), "bucket").expect_err(text);
             assert!(error.contains(said), "{error}");
         }
-        assert_eq!(Policy::closed().says(Some("ann"), "s3:GetObject", "bucket", Some("k")), Says::Deny);
+        assert_eq!(Policy::closed().says(&["ann"], "s3:GetObject", "bucket", Some("k")), Says::Deny);
     }
 
     #[test]
@@ -324,6 +362,8 @@ mod tests {
                 "Condition": {"IpAddress": {"aws:SourceIp": "1.2.3.4"}}}]}"#,
             r#"{"Statement": [{"Effect": "Deny", "Principal": "*", "Action": "s3:ReadObject", "Resource": "arn:aws:s3:::b"}]}"#,
             r#"{"Statement": [{"Effect": "Deny", "Principal": {"AWS": "ann", "Federated": "x"}, "Action": "s3:*", "Resource": "arn:aws:s3:::b"}]}"#,
+            r#"{"Statement": []}"#,
+            r#"{"Statement": [{"Effect": "Deny", "Principal": {"AWS": "an*"}, "Action": "s3:*", "Resource": "arn:aws:s3:::b"}]}"#,
             r#"{"Statement": [{"Effect": "Maybe", "Principal": "*", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::b"}]}"#,
             r#"{"Statement": [{"Effect": "Allow", "Principal": "ann", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::b"}]}"#,
         ] {
