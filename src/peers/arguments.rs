@@ -21,6 +21,7 @@ pub(crate) struct Serve {
     pub(crate) no_http: bool,
     /// Let S3 clients in; without an address where config.toml says, or at 127.0.0.1:23404
     #[arg(long, value_name = "ADDR:PORT", num_args = 0..=1, value_parser = parse_address)]
+    #[expect(clippy::option_option, reason = "given or not, and with an address or without")]
     pub(crate) s3: Option<Option<SocketAddr>>,
     /// S3 clients speak TLS: with the certificate that the settings name, or with one of its own making
     #[arg(long)]
