@@ -199,7 +199,8 @@ fn find_objects(home: &Home, verdicts: &mut Vec<Verdict>) -> Result<(), Failure>
             for Holder { name, range } in holders.remove(&verdict.reference.root).unwrap_or_default() {
                 let read = || FileReader::open(store, &verdict.reference)?.copy_range(range, &mut io::sink(), &|_| {});
                 let failure = if doubtful { read().err().map(Failure::from) } else { None };
-                match objects.iter_mut().find(|(known, _)| *known == name) {
+                // Parts of an object come one after the other.
+                match objects.last_mut().filter(|(known, _)| *known == name) {
                     Some((_, known)) => *known = known.take().or(failure),
                     None => objects.push((name, failure)),
                 }

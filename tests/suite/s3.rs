@@ -168,6 +168,7 @@ fn buckets_are_brought_back_when_the_index_is_lost() {
     let world = World::new();
     let key = world.run(&["key", "create", "k"]).expect(0).text();
     let (small, long) = (bytes(1, 5000), bytes(2, 1_000_000));
+    world.run(&["bucket", "save"]).expect(1);
     let door = open(world);
     let client = Client::new(&door, &key);
     assert_eq!(client.ask("PUT", "/bucket", "", b"").status, 200);
@@ -178,7 +179,15 @@ fn buckets_are_brought_back_when_the_index_is_lost() {
     let world = door.close();
     std::fs::remove_dir_all(world.home().join("store/index")).expect("lost");
     // Until they are back nothing may be dropped, and no other bucket be made.
-    for command in [&["bucket", "list"][..], &["bucket", "save"], &["gc"], &["verify", "--heal"], &["serve", "--s3"]] {
+    let commands: [&[&str]; 6] = [
+        &["repair", "index"],
+        &["bucket", "list"],
+        &["bucket", "save"],
+        &["gc"],
+        &["verify", "--heal"],
+        &["serve", "--s3"],
+    ];
+    for command in commands {
         let refused = world.run(command).expect(3);
         assert!(refused.err.contains("offs bucket restore"), "{command:?}: {}", refused.err);
     }
