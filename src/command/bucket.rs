@@ -43,10 +43,10 @@ pub(crate) fn run(home: &Home, command: &BucketCommand) -> Result<(), Failure> {
             Ok(())
         }
         BucketCommand::Quota { bucket, bytes, objects, none } => {
-            let (old_bytes, old_objects) = buckets.limits(bucket).map_err(of(bucket))?;
             if *none {
                 return buckets.limit(bucket, None, None).map_err(of(bucket));
             }
+            let (old_bytes, old_objects) = buckets.limits(bucket).map_err(of(bucket))?;
             if bytes.is_none() && objects.is_none() {
                 let usage = buckets.usages().into_iter().find(|(name, _)| name == bucket);
                 let usage = usage.map(|(_, usage)| usage).unwrap_or_default();

@@ -2,10 +2,9 @@
 
 use std::{
     collections::BTreeSet,
-    fs::{self, OpenOptions},
-    io::Write as _,
+    fs,
     net::IpAddr,
-    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime},
@@ -27,7 +26,7 @@ use tokio_rustls::{
 use crate::{
     config::S3Settings,
     failure::Failure,
-    interfaces,
+    interfaces, output_file,
     progress::{say, warn},
 };
 
@@ -96,20 +95,10 @@ fn own(home: &Path, settings: &S3Settings, listen: IpAddr) -> Result<[PathBuf; 2
     Ok(paths)
 }
 
-/// Writes a file as a whole, in place of whatever is there.
 fn write(path: &Path, mode: u32, text: &str) -> Result<(), Failure> {
-    let fresh = path.with_extension("new");
-    let write = || -> std::io::Result<()> {
-        match fs::remove_file(&fresh) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&fresh)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&fresh, path)
-    };
-    write().map_err(|source| Failure::io("write", path, source))
+    let written = output_file::replace(path, text.as_bytes());
+    let written = written.and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(mode)));
+    written.map_err(|source| Failure::io("write", path, source))
 }
 
 fn make(names: Vec<String>, host: &str) -> Result<(KeyPair, rcgen::Certificate), rcgen::Error> {

@@ -1,31 +1,25 @@
-//! Which objects need a stored file.
+//! Which stored files buckets need, and which objects need a file.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    error::Error as StdError,
     ops::{ControlFlow, Range},
 };
 
-use cas::Score;
+use cas::{BlockStore, Score};
 use offs::Reference;
 use serde::Deserialize;
 
 use crate::s3::{
+    backup,
     catalogue::Catalogue,
     door::BucketsError,
     entry,
     fault::{Fault, Result},
-    object::{Pack, Piece, Place},
+    object::{Pack, Piece, Place, version_id},
 };
 
-/// An object, or a part of an upload, that needs a stored file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Holder {
-    /// The object: `s3://bucket/name`, and behind a `?` which version or part, unless it is the current version.
-    pub name: String,
-    /// The bytes of the file that it needs.
-    pub range: Range<u64>,
-}
-
+/// What an entry of a version or of a part says of what it needs.
 #[derive(Deserialize)]
 struct Holding {
     #[serde(default)]
@@ -37,6 +31,95 @@ struct Holding {
     piece: Option<Piece>,
 }
 
+/// An entry that needs something.
+enum Needing {
+    /// A packed file.
+    Pack(Reference),
+    /// A version of an object, or a part of an upload.
+    Object(Holding),
+}
+
+fn parse(reference: &str) -> Result<Reference> {
+    reference.parse().map_err(|_| Fault::Lost("a reference that can be read"))
+}
+
+/// Calls `visit` with the key of each entry that needs a stored file, and what it needs; packed files before what is in
+/// them.
+///
+/// # Errors
+/// When an entry cannot be read; then nothing may be thought unneeded.
+fn each(catalogue: &dyn Catalogue, visit: &mut dyn FnMut(&[u8], Needing) -> Result<()>) -> Result<()> {
+    if catalogue.get(entry::RESTORING)?.is_some() {
+        return Err(Fault::HalfRestored);
+    }
+    if catalogue.get(entry::LAST)?.is_none() && !backup::is_empty(catalogue)? {
+        // What comes last is not there: some of it was lost, and nobody knows what.
+        return Err(Fault::Lost("the last number"));
+    }
+    let mut see = |key: &[u8], value: &[u8]| match key.first() {
+        Some(b'k') => visit(key, Needing::Pack(parse(&serde_json::from_slice::<Pack>(value)?.reference)?)),
+        Some(b'o' | b'v' | b'p') => visit(key, Needing::Object(serde_json::from_slice(value)?)),
+        _ => Ok(()),
+    };
+    let mut outcome = Ok(());
+    // One scan is of one moment: between two, a reference could move from where the second looks to where the first did.
+    catalogue.scan_from(b"", b"", &mut |key, value| match see(key, value) {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(error) => {
+            outcome = Err(error);
+            ControlFlow::Break(())
+        }
+    })?;
+    outcome
+}
+
+/// Calls `visit` with the reference of every file that buckets need.
+fn files(catalogue: &dyn Catalogue, visit: &mut dyn FnMut(&Reference) -> Result<()>) -> Result<()> {
+    each(catalogue, &mut |_, needing| match needing {
+        Needing::Pack(reference) => visit(&reference),
+        Needing::Object(holding) => {
+            holding.pieces.iter().chain(&holding.piece).try_for_each(|piece| match &piece.place {
+                Place::File(reference) => visit(&parse(reference)?),
+                Place::Small | Place::Packed { .. } => Ok(()),
+            })
+        }
+    })
+}
+
+/// Every file that buckets need, each once.
+///
+/// # Errors
+/// When an entry of the catalogue cannot be read.
+pub fn references(catalogue: &dyn Catalogue) -> std::result::Result<Vec<Reference>, BucketsError> {
+    let (mut references, mut seen) = (Vec::new(), BTreeSet::new());
+    files(catalogue, &mut |reference| {
+        if seen.insert(reference.root.to_binary()) {
+            references.push(reference.clone());
+        }
+        Ok(())
+    })?;
+    Ok(references)
+}
+
+/// Calls `keep` with the score of every block that buckets need.
+pub fn reachable(
+    store: &dyn BlockStore,
+    catalogue: &dyn Catalogue,
+    keep: &mut dyn FnMut(&Score),
+) -> std::result::Result<(), Box<dyn StdError + Send + Sync>> {
+    files(catalogue, &mut |reference| Ok(offs::list(store, reference, keep)?))?;
+    Ok(())
+}
+
+/// An object, or a part of an upload, that needs a stored file.
+#[derive(Debug)]
+pub struct Holder {
+    /// The object: `s3://bucket/name`, and behind a `?` which version or part, unless it is the current version.
+    pub name: String,
+    /// The bytes of the file that it needs.
+    pub range: Range<u64>,
+}
+
 /// Who needs each of these files, by the scores of their roots. An object that needs several parts of a file is there
 /// several times. What nobody needs any more is not there at all.
 ///
@@ -46,63 +129,29 @@ pub fn holders(
     catalogue: &dyn Catalogue,
     roots: &BTreeSet<Score>,
 ) -> std::result::Result<BTreeMap<Score, Vec<Holder>>, BucketsError> {
-    Ok(find(catalogue, roots)?)
-}
-
-fn root_of(reference: &str) -> Result<Score> {
-    reference
-        .parse()
-        .map(|reference: Reference| reference.root)
-        .map_err(|_| Fault::Lost("a reference that can be read"))
-}
-
-fn find(catalogue: &dyn Catalogue, roots: &BTreeSet<Score>) -> Result<BTreeMap<Score, Vec<Holder>>> {
     let (mut packs, mut found) = (BTreeMap::new(), BTreeMap::<_, Vec<_>>::new());
-    let mut outcome = Ok(());
-    // One scan is of one moment: between two, an object could move from where the second looks to where the first did.
-    // Packed files come before what is in them.
-    catalogue.scan_from(b"", b"", &mut |key, value| match see(key, value, roots, &mut packs, &mut found) {
-        Ok(()) => ControlFlow::Continue(()),
-        Err(error) => {
-            outcome = Err(error);
-            ControlFlow::Break(())
-        }
-    })?;
-    outcome.map(|()| found)
-}
-
-fn see(
-    key: &[u8],
-    value: &[u8],
-    roots: &BTreeSet<Score>,
-    packs: &mut BTreeMap<u64, Score>,
-    found: &mut BTreeMap<Score, Vec<Holder>>,
-) -> Result<()> {
-    match key.first() {
-        Some(b'k') => {
-            let root = root_of(&serde_json::from_slice::<Pack>(value)?.reference)?;
-            packs.insert(entry::number(key), root);
-        }
-        Some(b'o' | b'v' | b'p') => {
-            let holding: Holding = serde_json::from_slice(value)?;
-            for piece in holding.pieces.iter().chain(&holding.piece) {
-                let (root, at) = match &piece.place {
-                    Place::Small => continue,
-                    Place::Packed { pack, at } => match packs.get(pack) {
-                        Some(root) => (*root, *at),
-                        None => return Err(Fault::Lost("a packed file")),
-                    },
-                    Place::File(reference) => (root_of(reference)?, 0),
-                };
-                if roots.contains(&root) {
-                    let holder = Holder { name: name(key, &holding), range: at..at + piece.length };
-                    found.entry(root).or_default().push(holder);
-                }
+    each(catalogue, &mut |key, needing| {
+        let holding = match needing {
+            Needing::Pack(reference) => {
+                packs.insert(entry::number(key), reference.root);
+                return Ok(());
+            }
+            Needing::Object(holding) => holding,
+        };
+        for piece in holding.pieces.iter().chain(&holding.piece) {
+            let (root, at) = match &piece.place {
+                Place::Small => continue,
+                Place::Packed { pack, at } => (*packs.get(pack).ok_or(Fault::Lost("a packed file"))?, *at),
+                Place::File(reference) => (parse(reference)?.root, 0),
+            };
+            if roots.contains(&root) {
+                let holder = Holder { name: name(key, &holding), range: at..at + piece.length };
+                found.entry(root).or_default().push(holder);
             }
         }
-        _ => {}
-    }
-    Ok(())
+        Ok(())
+    })?;
+    Ok(found)
 }
 
 /// What people call the owner of an entry.
@@ -116,8 +165,7 @@ fn name(key: &[u8], holding: &Holding) -> String {
     match key[0] {
         b'v' => {
             let name = text(&behind[..behind.len().saturating_sub(9)]);
-            let id = if holding.null { "null".to_owned() } else { format!("{:016x}", holding.seq) };
-            format!("s3://{first}/{name}?versionId={id}")
+            format!("s3://{first}/{name}?versionId={}", version_id(holding.seq, holding.null))
         }
         b'p' => {
             let number = behind.last_chunk().map_or(0, |bytes| u16::from_be_bytes(*bytes));

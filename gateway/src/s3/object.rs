@@ -111,10 +111,15 @@ pub(crate) struct Version {
     pub(crate) about: About,
 }
 
+/// What clients call a version.
+pub(crate) fn version_id(seq: u64, null: bool) -> String {
+    if null { "null".to_owned() } else { format!("{seq:016x}") }
+}
+
 impl Version {
     /// What clients call it.
     pub(crate) fn id(&self) -> String {
-        if self.null { "null".to_owned() } else { format!("{:016x}", self.seq) }
+        version_id(self.seq, self.null)
     }
 }
 

@@ -9,8 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use cas::{Hold, Score};
-use offs::Reference;
+use cas::Hold;
 use s3s::S3ErrorCode;
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
@@ -19,14 +18,12 @@ use crate::{
     backend::Backend,
     reading::Streams,
     s3::{
-        backup,
         catalogue::{Catalogue, each},
         committer::{Committer, Plan},
         contents::Blocks,
-        door::BucketsError,
         entry,
         fault::{Fault, Result, fault},
-        object::{About, Bucket, Pack, PartOf, Piece, Place, Sum, Usage, Version, Versioning},
+        object::{About, Bucket, PartOf, Piece, Place, Sum, Usage, Version, Versioning},
         policy::Policy,
         receive::STORING,
     },
@@ -618,79 +615,4 @@ impl Shelf {
         self.committer.commit(plan)?;
         Ok(version)
     }
-}
-
-/// Calls `visit` with the reference of every file that buckets need.
-///
-/// # Errors
-/// When an entry cannot be read; then nothing may be thought unneeded.
-pub(crate) fn files(catalogue: &dyn Catalogue, visit: &mut dyn FnMut(&Reference) -> Result<()>) -> Result<()> {
-    #[derive(serde::Deserialize)]
-    struct Referring {
-        #[serde(default)]
-        pieces: Vec<Piece>,
-        piece: Option<Piece>,
-    }
-    if catalogue.get(entry::RESTORING)?.is_some() {
-        return Err(Fault::HalfRestored);
-    }
-    if catalogue.get(entry::LAST)?.is_none() && !backup::is_empty(catalogue)? {
-        // What comes last is not there: some of it was lost, and nobody knows what.
-        return Err(Fault::Lost("the last number"));
-    }
-    let mut outcome = Ok(());
-    let mut see = |text: &str| {
-        let reference = text.parse().map_err(|_| Fault::Lost("a reference that can be read"))?;
-        visit(&reference)
-    };
-    // One scan is of one moment: between two, a reference could move from where the second looks to where the first did.
-    catalogue.scan_from(b"", b"", &mut |key, value| {
-        let seen = match key.first() {
-            Some(b'o' | b'v' | b'p') => {
-                serde_json::from_slice::<Referring>(value).map_err(Fault::from).and_then(|referring| {
-                    referring.pieces.iter().chain(&referring.piece).try_for_each(|piece| match &piece.place {
-                        Place::File(text) => see(text),
-                        Place::Small | Place::Packed { .. } => Ok(()),
-                    })
-                })
-            }
-            Some(b'k') => {
-                serde_json::from_slice::<Pack>(value).map_err(Fault::from).and_then(|pack| see(&pack.reference))
-            }
-            _ => Ok(()),
-        };
-        match seen {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(error) => {
-                outcome = Err(error);
-                ControlFlow::Break(())
-            }
-        }
-    })?;
-    outcome
-}
-
-/// Every file that buckets need, each once.
-///
-/// # Errors
-/// When an entry of the catalogue cannot be read.
-pub fn references(catalogue: &dyn Catalogue) -> std::result::Result<Vec<Reference>, BucketsError> {
-    let (mut references, mut seen) = (Vec::new(), BTreeSet::new());
-    files(catalogue, &mut |reference| {
-        if seen.insert(reference.root.to_binary()) {
-            references.push(reference.clone());
-        }
-        Ok(())
-    })?;
-    Ok(references)
-}
-
-/// Calls `keep` with the score of every block that buckets need.
-pub fn reachable(
-    store: &dyn cas::BlockStore,
-    catalogue: &dyn Catalogue,
-    keep: &mut dyn FnMut(&Score),
-) -> std::result::Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    files(catalogue, &mut |reference| Ok(offs::list(store, reference, keep)?))?;
-    Ok(())
 }

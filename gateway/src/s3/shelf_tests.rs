@@ -20,10 +20,11 @@ use crate::{
         catalogue::Catalogue,
         digest::Expected,
         fault::{Fault, Result},
+        holders::reachable,
         list::{Asked, Entry},
         object::{About, LifecycleRule, Place, SumKind, Upload, Version, Versioning},
         packer::Waiting,
-        shelf::{Content, Doomed, New, Shelf, Wish, reachable},
+        shelf::{Content, Doomed, New, Shelf, Wish},
         uploads::{Named, Whole},
     },
 };
