@@ -3,6 +3,7 @@
 #
 #     OFFS=path/to/offs SIZE=1073741824 PASSES=3 benches/compare.sh
 #
+# The store is warm: it has blocks to serve as randomizers, and they are in memory, like the file that is put.
 # The best of the passes counts; the first ones may pay for memory that the machine has not used before. Each step starts with nothing of the others waiting to be written, and what
 # it made is removed after it, so 20 times SIZE of free disk suffice. BENCH_DIR says on which disk (else TMPDIR).
 set -eu
@@ -53,6 +54,7 @@ measure() {
 }
 best() { awk -v name="$1" '$1 == name && (!found || $2 < least) { least = $2; found = 1 } END { print least }' seconds; }
 packs() { du -sB1 --apparent-size "$1/store/packs" | cut -f1; }
+warm() { cat "$1"/store/packs/* >/dev/null; }
 same() { [ "$(sha256sum <"$1")" = "$wanted" ] || { echo "$1 is not what went in" >&2; exit 1; }; }
 both_halves() {
     "$@" first &
@@ -85,9 +87,11 @@ while [ "$pass" -lt "$passes" ]; do
     rm -r empty
     for _ in 1 2 3; do put home put --parity none; done
     before=$(packs home)
+    warm home
     measure put-plain put home put --parity none
     after=$(packs home)
     echo $((after - before)) >added-plain
+    warm home
     measure put-parity put home put
     echo $(($(packs home) - after)) >added-parity
     measure get-first get home

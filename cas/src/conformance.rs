@@ -10,6 +10,7 @@ use crate::{Algorithm, BlockStore, Error, MAX_BLOCK, Score};
 /// When the store breaks the contract; the message says how.
 pub fn check<S: BlockStore>(mut open: impl FnMut() -> S) {
     put_returns_the_score(&open());
+    many_are_put_as_each_would_be(&open());
     what_others_name_is_compared(&open());
     absence_is_not_an_error(&open());
     lengths_are_checked(&open());
@@ -39,6 +40,20 @@ fn put_returns_the_score(store: &dyn BlockStore) {
             assert!(store.get_into(&score, &mut reused).expect("get"), "after a sync");
             assert_eq!(reused, block, "a reused buffer holds the block and nothing else");
         }
+    }
+}
+
+fn many_are_put_as_each_would_be(store: &dyn BlockStore) {
+    for algorithm in [Algorithm::Sha256, Algorithm::Blake3] {
+        let blocks: Vec<Vec<u8>> = (0..11_u8).map(|n| vec![n % 9; MAX_BLOCK - usize::from(n % 3)]).collect();
+        let blocks: Vec<&[u8]> = blocks.iter().map(Vec::as_slice).collect();
+        let scores = store.put_many(algorithm, &blocks).expect("put");
+        assert_eq!(scores, blocks.iter().map(|block| Score::of(algorithm, block)).collect::<Vec<_>>());
+        for (score, block) in scores.iter().zip(&blocks) {
+            assert_eq!(get(store, score).as_deref(), Some(*block));
+        }
+        assert!(store.put_many(algorithm, &[&[1], &[]]).is_err(), "no block is empty");
+        assert_eq!(store.put_many(algorithm, &[]).expect("put"), []);
     }
 }
 

@@ -28,6 +28,7 @@ mod faulty_store;
 mod fingerprint;
 mod gc;
 mod index;
+mod lanes;
 mod ledger;
 #[cfg(test)]
 mod ledger_tests;

@@ -789,6 +789,19 @@ impl BlockStore for PackStore {
         Ok(score)
     }
 
+    fn put_many(&self, algorithm: Algorithm, blocks: &[&[u8]]) -> Result<Vec<Score>> {
+        if let Some(block) = blocks.iter().find(|block| block.is_empty() || block.len() > MAX_BLOCK) {
+            return Err(Error::BlockLength { length: block.len() });
+        }
+        let scores = Score::of_many(algorithm, blocks);
+        for (score, block) in scores.iter().zip(blocks) {
+            if self.shared.find_and_use(Tag::Block, score)?.is_none() {
+                self.shared.append(PackKind::Blocks, *score, block)?;
+            }
+        }
+        Ok(scores)
+    }
+
     fn put_if(&self, score: &Score, block: &[u8]) -> Result<bool> {
         // The same, with one hash instead of two.
         if block.is_empty() || block.len() > MAX_BLOCK || !score.matches(block) {

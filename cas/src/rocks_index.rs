@@ -19,7 +19,7 @@ impl RocksIndex {
     /// Opens or creates the database in `path`; `cache` bounds its block cache, in bytes.
     pub fn open(path: &Path, cache: usize) -> Result<Self, IndexError> {
         let mut table = BlockBasedOptions::default();
-        table.set_block_cache(&Cache::new_lru_cache(cache));
+        table.set_block_cache(&Cache::new_hyper_clock_cache(cache, 0));
         table.set_bloom_filter(10.0, false);
         table.set_whole_key_filtering(true);
         table.set_block_size(4096);
@@ -27,6 +27,7 @@ impl RocksIndex {
         table.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
         table.set_partition_filters(true);
         table.set_cache_index_and_filter_blocks(true);
+        table.set_metadata_block_size(64 << 10);
         table.set_pin_top_level_index_and_filter(true);
 
         let mut options = Options::default();

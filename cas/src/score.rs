@@ -4,6 +4,8 @@ use std::{fmt, str::FromStr};
 
 use sha2::Digest as _;
 
+use crate::lanes;
+
 /// A hash algorithm that names blocks. The codes are multicodec's (docs/format.md, section 1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Algorithm {
@@ -73,6 +75,23 @@ impl Score {
             Algorithm::Blake3 => *blake3::hash(block).as_bytes(),
         };
         Self { algorithm, digest }
+    }
+
+    /// Hashes blocks, in their order: quicker than one by one, most of all when they are [`Score::at_once`] or a
+    /// multiple of it.
+    pub fn of_many(algorithm: Algorithm, blocks: &[&[u8]]) -> Vec<Self> {
+        match algorithm {
+            Algorithm::Sha256 => lanes::digests(blocks).into_iter().map(|digest| Self { algorithm, digest }).collect(),
+            Algorithm::Blake3 => blocks.iter().map(|block| Self::of(algorithm, block)).collect(),
+        }
+    }
+
+    /// How many blocks this machine hashes at once; 1 where that is no quicker.
+    pub fn at_once(algorithm: Algorithm) -> usize {
+        match algorithm {
+            Algorithm::Sha256 => lanes::width(),
+            Algorithm::Blake3 => 1,
+        }
     }
 
     /// A score that was read from a descriptor, an index or the wire.

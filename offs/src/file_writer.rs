@@ -255,10 +255,10 @@ impl Pipeline<'_, '_> {
                 let mut draws = draws.into_iter();
                 let mut next =
                     |block: &mut [u8]| self.xor_randomizer(draws.next().unwrap_or(Draw::Fresh), block, &mut scratch);
-                let mut put = |block: &[u8]| {
-                    let score = self.store.put(self.parameters.algorithm, block)?;
-                    stored.push(score);
-                    Ok(score)
+                let mut put = |blocks: &[&[u8]]| {
+                    let scores = self.store.put_many(self.parameters.algorithm, blocks)?;
+                    stored.extend_from_slice(&scores);
+                    Ok(scores)
                 };
                 job.run(self.parameters, self.key, coder.as_mut(), &mut next, &mut put)
             });

@@ -64,7 +64,7 @@ pub use parameters::{Parameters, ParametersError};
 pub use randomizers::Randomizers;
 pub use reference::{Reference, ReferenceError};
 pub use root::{Kind, Root, RootError};
-pub use scrambler::{Job, Scrambler};
+pub use scrambler::{Job, Put, Scrambler};
 pub use seal::Key;
 pub use survey::{Survey, survey};
 

@@ -17,6 +17,9 @@ pub struct Job {
     pub blocks: Vec<u8>,
 }
 
+/// What stores blocks and returns their scores, in their order.
+pub type Put<'a> = dyn FnMut(&[&[u8]]) -> Result<Vec<Score>> + 'a;
+
 /// Turns the stream of a file's source blocks into [`Job`]s, level upon level, and the jobs' tuples into the
 /// body of the root.
 pub struct Scrambler {
@@ -176,14 +179,14 @@ impl Job {
     /// Scrambles the stripe and returns its tuples, end to end.
     ///
     /// `xor_randomizer` XORs the next randomizer into the block that it is given and returns its score;
-    /// `put` stores a block and returns its score. The job's buffer holds rubbish afterwards.
+    /// `put` stores some blocks and returns their scores. The job's buffer holds rubbish afterwards.
     pub fn run(
         &mut self,
         parameters: &Parameters,
         key: Option<&Key>,
         coder: Option<&mut Box<dyn ErasureCode>>,
         xor_randomizer: &mut dyn FnMut(&mut [u8]) -> Result<Score>,
-        put: &mut dyn FnMut(&[u8]) -> Result<Score>,
+        put: &mut Put<'_>,
     ) -> Result<Vec<u8>> {
         let data = self.stripe.data * BLOCK;
         self.blocks.resize(self.stripe.tuples() * BLOCK, 0);
@@ -192,17 +195,24 @@ impl Job {
             coder.encode(data, parity)?;
         }
         let mut tuples = Vec::with_capacity(self.stripe.tuples() * parameters.tuple_bytes());
-        for (position, block) in (self.stripe.first_position..).zip(self.blocks.chunks_exact_mut(BLOCK)) {
-            if let Some(key) = key {
-                key.apply_to_source(self.stripe.level, position, block);
+        let mut positions = self.stripe.first_position..;
+        // No more than are hashed together, so that they are in the processor's cache when it comes to that.
+        for blocks in self.blocks.chunks_mut(Score::at_once(parameters.algorithm) * BLOCK) {
+            let first = tuples.len();
+            for (block, position) in blocks.chunks_exact_mut(BLOCK).zip(positions.by_ref()) {
+                if let Some(key) = key {
+                    key.apply_to_source(self.stripe.level, position, block);
+                }
+                tuples.extend_from_slice(&[0; 32]);
+                for _ in 1..parameters.tuple {
+                    let randomizer = xor_randomizer(block)?;
+                    tuples.extend_from_slice(randomizer.digest());
+                }
             }
-            let start = tuples.len();
-            tuples.resize(start + 32, 0);
-            for _ in 1..parameters.tuple {
-                let randomizer = xor_randomizer(block)?;
-                tuples.extend_from_slice(randomizer.digest());
+            let scores = put(&blocks.chunks_exact(BLOCK).collect::<Vec<_>>())?;
+            for (tuple, score) in tuples[first..].chunks_exact_mut(parameters.tuple_bytes()).zip(scores) {
+                tuple[..32].copy_from_slice(score.digest());
             }
-            tuples[start..start + 32].copy_from_slice(put(block)?.digest());
         }
         Ok(tuples)
     }

@@ -25,6 +25,14 @@ impl BlockStore for PooledStore {
         Ok(score)
     }
 
+    fn put_many(&self, algorithm: Algorithm, blocks: &[&[u8]]) -> Result<Vec<Score>> {
+        let scores = self.here.put_many(algorithm, blocks)?;
+        for score in &scores {
+            self.peers.pushes.add(*score, false);
+        }
+        Ok(scores)
+    }
+
     fn put_twice(&self, algorithm: Algorithm, block: &[u8]) -> Result<Score> {
         let score = self.here.put_twice(algorithm, block)?;
         self.peers.pushes.add(score, true);

@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use cas::{Algorithm, BlockStore, MemoryStore, RecordingStore, Result, Sampler, Score};
+use cas::{Algorithm, BlockStore, MemoryStore, Result, Sampler, Score};
 use offs::{Code, FileReader, OffUrl, Parameters, PutOptions, put};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -44,33 +44,46 @@ fn options(vector: &Value) -> PutOptions {
     }
 }
 
-/// Stores a vector's content; returns its URL and the scores of its `o` blocks in order.
-fn store(vector: &Value, store: &RecordingStore<MemoryStore>) -> (OffUrl, Vec<Score>) {
+/// Stores a vector's content; returns its URL.
+fn store(vector: &Value, store: &MemoryStore) -> OffUrl {
     let seed = number(vector, "seed");
     let length = usize::try_from(number(vector, "length")).expect("small");
     let content = expand("content", seed, length);
     let options = options(vector);
     let stored = put(store, &mut &content[..], &options, Box::new(VectorDice::new(seed)), &|_| {}).expect("put");
-    // Each tuple puts its randomizers first and its own block last; the root comes at the end.
-    let puts = store.take_puts();
-    let t = usize::from(options.parameters.tuple);
-    let own = puts[..puts.len() - 1].chunks(t).map(|tuple| tuple[t - 1]).collect();
-    let url = OffUrl {
+    OffUrl {
         content_type: text(vector, "type").parse().expect("type"),
         length: stored.length,
         reference: stored.reference,
         name: Some(text(vector, "file_name").to_owned()),
         path: Vec::new(),
-    };
-    (url, own)
+    }
+}
+
+/// The `o` blocks of a file, levels in order, positions in order.
+fn own(file: &FileReader<'_>) -> Vec<Score> {
+    let (layout, parameters) = (file.layout(), file.root().parameters);
+    let mut own = Vec::new();
+    for level in (0_u8..).take(layout.levels().len()) {
+        for number in 0..layout.stripes(level) {
+            let tuples = file.tuples(&layout.stripe(level, number)).expect("tuples");
+            let digests = tuples
+                .chunks_exact(32 * usize::from(parameters.tuple))
+                .map(|tuple| *tuple.first_chunk().expect("a digest"));
+            own.extend(digests.map(|digest| Score::from_digest(parameters.algorithm, digest)));
+        }
+    }
+    own
 }
 
 #[test]
 fn we_write_what_the_twin_writes() {
     for vector in vectors() {
         let name = text(&vector, "name");
-        let recording = RecordingStore::new(MemoryStore::new());
-        let (url, own) = store(&vector, &recording);
+        let memory = MemoryStore::new();
+        let url = store(&vector, &memory);
+        let file = FileReader::open(&memory, &url.reference).expect("open");
+        let own = own(&file);
         assert_eq!(url.to_string(), text(&vector, "url"), "{name}");
         assert_eq!(url.reference.root.to_string(), text(&vector, "root"), "{name}");
         assert_eq!(own.len() as u64, number(&vector, "blocks_count"), "{name}");
@@ -81,7 +94,6 @@ fn we_write_what_the_twin_writes() {
                 listed.iter().map(|score| score.as_str().expect("text").parse().expect("score")).collect();
             assert_eq!(own, listed, "{name}");
         }
-        let file = FileReader::open(&recording, &url.reference).expect("open");
         assert_eq!(hex::encode(file.root().content_hash), text(&vector, "content_blake3"), "{name}");
         let mut read = blake3::Hasher::new();
         file.copy(&mut read, &|_| {}).expect("read");
@@ -127,8 +139,9 @@ impl BlockStore for LyingStore {
 fn a_flipped_byte_is_refused_even_if_the_store_lies() {
     let mut refused = 0;
     for vector in vectors().iter().filter(|vector| number(vector, "length") < 3_000_000) {
-        let recording = RecordingStore::new(MemoryStore::new());
-        let (url, own) = store(vector, &recording);
+        let memory = MemoryStore::new();
+        let url = store(vector, &memory);
+        let own = own(&FileReader::open(&memory, &url.reference).expect("open"));
         for corrupt in vector["corrupt"].as_array().expect("corrupt") {
             let score = match corrupt["block"].as_u64() {
                 Some(at) => own[usize::try_from(at).expect("small")],
@@ -136,9 +149,9 @@ fn a_flipped_byte_is_refused_even_if_the_store_lies() {
             };
             let offset = usize::try_from(number(corrupt, "offset")).expect("small");
             let copy = MemoryStore::new();
-            recording
+            memory
                 .scores(&mut |score| {
-                    let block = recording.get(&score).expect("get").expect("here");
+                    let block = memory.get(&score).expect("get").expect("here");
                     copy.put(score.algorithm(), &block).expect("put");
                     ControlFlow::Continue(())
                 })
