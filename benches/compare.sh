@@ -1,17 +1,18 @@
 #!/bin/sh
 # Compares put and get with the disk, the hash, cp, restic and borg, all in one run and several times over.
 #
-#     OFFS=path/to/offs SIZE=1073741824 PASSES=3 benches/compare.sh
+#     OFFS=path/to/offs SIZE=1073741824 PASSES=5 benches/compare.sh
 #
 # The store is warm: it has blocks to serve as randomizers, and they are in memory, like the file that is put.
-# The best of the passes counts; the first ones may pay for memory that the machine has not used before. Each step starts with nothing of the others waiting to be written, and what
-# it made is removed after it, so 20 times SIZE of free disk suffice. BENCH_DIR says on which disk (else TMPDIR).
+# The median of the passes counts, because disks that are shared are twice as fast at one moment as at another; what
+# is compared comes close together. Each step starts with nothing of the others waiting to be written, and what it made
+# is removed after it, so 20 times SIZE of free disk suffice. BENCH_DIR says on which disk (else TMPDIR).
 set -eu
 export LC_ALL=C
 offs=$(command -v "${OFFS:-offs}") || { echo "there is no program ${OFFS:-offs}; name it in OFFS" >&2; exit 1; }
 case $offs in /*) ;; *) offs=$PWD/$offs ;; esac
 size=${SIZE:-1073741824}
-passes=${PASSES:-3}
+passes=${PASSES:-5}
 missing=
 command -v restic >/dev/null || missing="$missing restic"
 command -v borg >/dev/null || missing="$missing borgbackup"
@@ -40,7 +41,7 @@ tail -c "$half" file >second
 { cat file; head -c $((size / 4)) file; } >file-and-quarter
 wanted=$(sha256sum <file)
 
-# measure NAME COMMAND...: seconds of a command, the best of both passes kept.
+# measure NAME COMMAND...: seconds of a command.
 measure() {
     name=$1
     shift
@@ -52,7 +53,7 @@ measure() {
     echo "  $name: $seconds s" >&2
     echo "$name $seconds" >>seconds
 }
-best() { awk -v name="$1" '$1 == name && (!found || $2 < least) { least = $2; found = 1 } END { print least }' seconds; }
+median() { awk -v name="$1" '$1 == name { print $2 }' seconds | sort -n | awk '{ all[NR] = $1 } END { print (all[int((NR + 1) / 2)] + all[int(NR / 2) + 1]) / 2 }'; }
 packs() { du -sB1 --apparent-size "$1/store/packs" | cut -f1; }
 warm() { cat "$1"/store/packs/* >/dev/null; }
 same() { [ "$(sha256sum <"$1")" = "$wanted" ] || { echo "$1 is not what went in" >&2; exit 1; }; }
@@ -73,27 +74,26 @@ pass=0
 while [ "$pass" -lt "$passes" ]; do
     pass=$((pass + 1))
     echo "pass $pass of $passes, $size bytes" >&2
-    measure write dd if=file of=copy bs=1M conv=fdatasync
-    rm copy
-    measure write-more dd if=file-and-quarter of=copy bs=1M conv=fdatasync
-    rm copy
-    measure hash both_halves openssl dgst -sha256
-    measure sha256sum both_halves sha256sum
-    measure cp copy
-    rm copy
-
     measure put-empty put empty put --parity none
     packs empty >added-empty
     rm -r empty
     for _ in 1 2 3; do put home put --parity none; done
+    measure hash both_halves openssl dgst -sha256
+    measure sha256sum both_halves sha256sum
+    measure write dd if=file of=copy bs=1M conv=fdatasync
+    rm copy
     before=$(packs home)
     warm home
     measure put-plain put home put --parity none
     after=$(packs home)
     echo $((after - before)) >added-plain
+    measure write-more dd if=file-and-quarter of=copy bs=1M conv=fdatasync
+    rm copy
     warm home
     measure put-parity put home put
     echo $(($(packs home) - after)) >added-parity
+    measure cp copy
+    rm copy
     measure get-first get home
     same out
     rm out
@@ -111,12 +111,12 @@ while [ "$pass" -lt "$passes" ]; do
     rm -rf borg extracted borg-base
 done
 
-row() { printf '%-44s %8.2f s  %7.0f MB/s\n' "$2" "$(best "$1")" "$(awk "BEGIN { print $size / 1e6 / $(best "$1") }")"; }
+row() { printf '%-44s %8.2f s  %7.0f MB/s\n' "$2" "$(median "$1")" "$(awk "BEGIN { print $size / 1e6 / $(median "$1") }")"; }
 ratio() { printf '%-44s %8.2f\n' "$1" "$(awk "BEGIN { print $2 / $3 }")"; }
 per_byte() { printf '%-44s %8.3f\n' "$1" "$(awk "BEGIN { print $(cat "$2") / $size }")"; }
-slower() { awk "BEGIN { print ($(best "$1") > $(best "$2")) ? $(best "$1") : $(best "$2") }"; }
+slower() { awk "BEGIN { print ($(median "$1") > $(median "$2")) ? $(median "$1") : $(median "$2") }"; }
 echo
-echo "$size random bytes, $(nproc) cores, best of $passes; $(restic version | cut -d' ' -f1,2), $(borg --version)"
+echo "$size random bytes, $(nproc) cores, median of $passes; $(restic version | cut -d' ' -f1,2), $(borg --version)"
 echo "borg without encryption (-e none) and without compression (-C none), which is to its advantage"
 echo
 row write 'write it (dd, fdatasync)'
@@ -135,19 +135,19 @@ row restic-restore 'restic restore + sync'
 row borg-extract 'borg extract + sync'
 echo
 echo 'seconds over seconds; below 1, offs is faster'
-ratio 'put, no parity / slower of write, openssl' "$(best put-plain)" "$(slower write hash)"
-ratio 'put, default / slower of write, openssl' "$(best put-parity)" "$(slower write-more hash)"
-ratio 'put, no parity / slower of write, sha256sum' "$(best put-plain)" "$(slower write sha256sum)"
-ratio 'put, default / slower of write, sha256sum' "$(best put-parity)" "$(slower write-more sha256sum)"
-ratio 'put, no parity / restic backup' "$(best put-plain)" "$(best restic-backup)"
-ratio 'put, no parity / borg create' "$(best put-plain)" "$(best borg-create)"
-ratio 'put, default / restic backup' "$(best put-parity)" "$(best restic-backup)"
-ratio 'put, default / borg create' "$(best put-parity)" "$(best borg-create)"
-ratio 'first get / restic restore' "$(best get-first)" "$(best restic-restore)"
-ratio 'first get / borg extract' "$(best get-first)" "$(best borg-extract)"
-ratio 'get / cp + sync' "$(best get)" "$(best cp)"
-ratio 'get / restic restore' "$(best get)" "$(best restic-restore)"
-ratio 'get / borg extract' "$(best get)" "$(best borg-extract)"
+ratio 'put, no parity / slower of write, openssl' "$(median put-plain)" "$(slower write hash)"
+ratio 'put, default / slower of write, openssl' "$(median put-parity)" "$(slower write-more hash)"
+ratio 'put, no parity / slower of write, sha256sum' "$(median put-plain)" "$(slower write sha256sum)"
+ratio 'put, default / slower of write, sha256sum' "$(median put-parity)" "$(slower write-more sha256sum)"
+ratio 'put, no parity / restic backup' "$(median put-plain)" "$(median restic-backup)"
+ratio 'put, no parity / borg create' "$(median put-plain)" "$(median borg-create)"
+ratio 'put, default / restic backup' "$(median put-parity)" "$(median restic-backup)"
+ratio 'put, default / borg create' "$(median put-parity)" "$(median borg-create)"
+ratio 'first get / restic restore' "$(median get-first)" "$(median restic-restore)"
+ratio 'first get / borg extract' "$(median get-first)" "$(median borg-extract)"
+ratio 'get / cp + sync' "$(median get)" "$(median cp)"
+ratio 'get / restic restore' "$(median get)" "$(median restic-restore)"
+ratio 'get / borg extract' "$(median get)" "$(median borg-extract)"
 echo
 echo 'bytes added to the store for each byte put'
 per_byte 'warm store, no parity' added-plain

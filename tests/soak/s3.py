@@ -835,7 +835,9 @@ class Crash:
                              self.daemon.tail())
             self.trial.check(list(found) == sorted(found), "keys are listed in their order", *found)
             versions = [version for slot in slots for version in slot.versions]
-            counts[bucket] = (len(versions), sum(version.made.length for version in versions if version.made))
+            parts = [length for writer in self.writers for upload in writer.uploads if upload.slot.bucket == bucket
+                     for _, length in upload.parts.values()]
+            counts[bucket] = (len(versions), sum(version.made.length for version in versions if version.made) + sum(parts))
         wire.close()
         self.compare_counts(counts)
         log = self.daemon.log.read_text(errors="replace")

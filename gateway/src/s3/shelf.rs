@@ -308,7 +308,7 @@ impl Shelf {
             ControlFlow::Continue(())
         })?;
         for key in ids {
-            self.plan_end_of_upload(&mut plan, key)?;
+            self.plan_end_of_upload(&mut plan, name, key)?;
         }
         self.committer.commit(plan)?;
         *gate = false;

@@ -216,6 +216,32 @@ fn a_quota_is_kept() {
 }
 
 #[test]
+fn parts_count_for_a_quota() {
+    let (_, shelf) = shelf();
+    shelf.configure("bucket", |bucket| bucket.most_bytes = Some(100)).expect("configured");
+    let upload = Upload { initiated: 0, about: About::default(), sum: None, composite: false };
+    let id = shelf.begin_upload("bucket", "k", &upload).expect("begun");
+    let part = |number: i32, length: usize| {
+        let (content, digests) = shelf.store(&mut &content(length, 1)[..], &Expected::default()).expect("stored");
+        shelf.put_part(("bucket", "k", &id), number, content, hex::encode(digests.md5), None)
+    };
+    let bytes = || shelf.committer.usage("bucket").bytes;
+    part(1, 60).expect("within");
+    assert!(is_code(part(2, 41), &S3ErrorCode::Custom("QuotaExceeded".into())));
+    part(1, 50).expect("in place of the first");
+    part(2, 50).expect("within");
+    assert_eq!(bytes(), 100);
+    let named = [Named { number: 1, etag: None, sums: Vec::new() }];
+    let done = shelf.complete_upload(("bucket", "k", &id), &named, &Whole::default(), &Wish::default());
+    assert_eq!((done.expect("what is full can be completed").length, bytes()), (50, 50));
+    let other = shelf.begin_upload("bucket", "l", &upload).expect("begun");
+    let (content, digests) = shelf.store(&mut &content(30, 2)[..], &Expected::default()).expect("stored");
+    shelf.put_part(("bucket", "l", &other), 1, content, hex::encode(digests.md5), None).expect("within");
+    shelf.abort_upload("bucket", "l", &other).expect("ended");
+    assert_eq!(bytes(), 50);
+}
+
+#[test]
 fn small_objects_are_packed_read_deleted_and_packed_again() {
     let (memory, shelf) = shelf();
     let of = |number: u64| content(4000 + usize::try_from(number).expect("small"), number);

@@ -14,7 +14,7 @@ use crate::s3::{
     fault::{Fault, Result, fault},
     list::upload_of,
     object::{Part, PartOf, Sum, SumKind, Upload, Version},
-    shelf::{Content, New, Shelf, Wish, now},
+    shelf::{Content, New, Shelf, Wish, now, signed},
 };
 
 /// Every part but the last is at least so long.
@@ -87,8 +87,12 @@ impl Shelf {
         let _one = self.lock_upload(id);
         self.upload(bucket, name, id)?;
         let piece = content.pieces.into_iter().next().ok_or(Fault::Lost("the bytes of a part"))?;
+        let key = entry::part(id, number);
+        let before = self.read::<Part>(&key)?.map_or(0, |part| part.piece.length);
         let mut plan = Plan::default();
-        plan.put(entry::part(id, number), &Part { piece, etag, sum, modified: now() })?;
+        plan.holds(bucket, 0, signed(piece.length) - signed(before));
+        plan.within(bucket, &held.settings());
+        plan.put(key, &Part { piece, etag, sum, modified: now() })?;
         self.committer.commit(plan)
     }
 
@@ -114,16 +118,17 @@ impl Shelf {
         let _one = self.lock_upload(id);
         self.upload(bucket, name, id)?;
         let mut plan = Plan::default();
-        self.plan_end_of_upload(&mut plan, entry::upload(bucket, name, id))?;
+        self.plan_end_of_upload(&mut plan, bucket, entry::upload(bucket, name, id))?;
         self.committer.commit(plan)
     }
 
     /// The upload of a key is gone, and so are its parts.
-    pub(crate) fn plan_end_of_upload(&self, plan: &mut Plan, key: Vec<u8>) -> Result<()> {
+    pub(crate) fn plan_end_of_upload(&self, plan: &mut Plan, bucket: &str, key: Vec<u8>) -> Result<()> {
         let id = key.rsplit(|byte| *byte == 0).next().unwrap_or_default();
         let id = std::str::from_utf8(id).map_err(|_| Fault::Lost("the id of an upload"))?;
-        for number in self.parts(id)?.into_keys() {
+        for (number, part) in self.parts(id)? {
             plan.delete(entry::part(id, number));
+            plan.holds(bucket, 0, -signed(part.piece.length));
         }
         plan.delete(key);
         Ok(())
@@ -170,7 +175,7 @@ impl Shelf {
             })
             .collect();
         let mut plan = Plan::default();
-        self.plan_end_of_upload(&mut plan, entry::upload(bucket, name, id))?;
+        self.plan_end_of_upload(&mut plan, bucket, entry::upload(bucket, name, id))?;
         let new = New { content, etag, sum, about: upload.about, parts, upload: Some(id.to_owned()) };
         let _object = self.lock(bucket, name);
         self.put_locked(bucket, name, new, wish, &held.settings(), plan)
