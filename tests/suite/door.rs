@@ -1,9 +1,11 @@
 //! A daemon, and requests to one of its doors.
 
 use std::{
+    fmt::Write as _,
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{SocketAddr, TcpStream},
     process::{Child, Command, Stdio},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -14,6 +16,7 @@ pub(crate) struct Door {
     pub(crate) world: World,
     child: Child,
     pub(crate) address: SocketAddr,
+    log: Arc<Mutex<String>>,
 }
 
 impl Drop for Door {
@@ -60,8 +63,14 @@ impl Door {
                 break address.trim_end_matches('/').parse().expect("an address");
             }
         };
-        std::thread::spawn(move || drop(std::io::copy(&mut said, &mut std::io::sink())));
-        Self { world, child, address }
+        let log = Arc::new(Mutex::new(String::new()));
+        let lines = Arc::clone(&log);
+        std::thread::spawn(move || {
+            for line in said.lines().map_while(Result::ok) {
+                writeln!(lines.lock().expect("whole"), "{line}").expect("kept");
+            }
+        });
+        Self { world, child, address, log }
     }
 
     /// Tells it to end, waits until it has, and gives its world back.
@@ -70,6 +79,18 @@ impl Door {
         assert!(ended.success());
         assert!(self.child.wait().expect("ended").success(), "it ends in an orderly way");
         std::mem::replace(&mut self.world, World::new())
+    }
+
+    /// Waits until it has said something.
+    pub(crate) fn says(&self, what: &str) {
+        let says = || self.log.lock().expect("whole").contains(what);
+        let heard = (0..100).any(|_| {
+            says() || {
+                std::thread::sleep(Duration::from_millis(50));
+                false
+            }
+        });
+        assert!(heard, "{what}: {}", self.log.lock().expect("whole"));
     }
 
     pub(crate) fn connect(&self) -> TcpStream {

@@ -252,6 +252,7 @@ fn damage_to_objects_is_named_and_healed() {
     let client = Client::new(&door, &key);
     let answer = client.ask("GET", "/bucket/one", "", b"");
     assert!(answer.status != 200 || answer.body != bytes(1, 3_000_000));
+    door.says("request{method=GET bucket=\"bucket\" name=\"one\"}");
     // Who deletes what is damaged is rid of it.
     assert_eq!(client.ask("DELETE", "/bucket/one", "", b"").status, 204);
     assert_eq!(client.ask("DELETE", "/bucket/other", "", b"").status, 204);

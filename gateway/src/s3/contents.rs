@@ -175,8 +175,8 @@ impl Shelf {
         let end = part.end.min((part.start / BLOCK as u64 + 1) * BLOCK as u64);
         let begun = self.piece(version.seq, first, &(part.start..end))?;
         let (to, from) = mpsc::channel(PIECES);
-        let (shelf, runtime) = (Arc::clone(self), runtime.clone());
-        runtime.clone().spawn_blocking(move || shelf.send(&to, &runtime, &slot, parts, begun));
+        let (shelf, runtime, request) = (Arc::clone(self), runtime.clone(), tracing::Span::current());
+        runtime.clone().spawn_blocking(move || request.in_scope(|| shelf.send(&to, &runtime, &slot, parts, begun)));
         Ok(Bodied::Pieces { from, length })
     }
 

@@ -14,6 +14,7 @@ use hyper::{
 use percent_encoding::utf8_percent_encode;
 use s3s::{Body, S3Error, S3ErrorCode, S3Result, service::S3Service};
 use tokio::sync::{Semaphore, SemaphorePermit};
+use tracing::Instrument as _;
 
 use crate::s3::{
     access::Access,
@@ -65,7 +66,10 @@ impl Front {
         // next on that connection for headers of that answer.
         let is_waiting = request.headers().contains_key(EXPECT) && request.body().is_end_stream();
         let origin = request.headers().get(ORIGIN).cloned();
-        let mut response = match self.try_answer(request).await {
+        // Whatever goes wrong is told with what it was about.
+        let (bucket, name) = target.as_ref().map_or(("", ""), |target| (target.bucket.as_str(), target.name.as_str()));
+        let about = tracing::warn_span!("request", %method, bucket, name);
+        let mut response = match self.try_answer(request).instrument(about).await {
             Ok(response) => response,
             Err(error) => in_words(error),
         };

@@ -90,7 +90,8 @@ impl S3Route for ReadObject {
                 }
             }
         };
-        spawn_blocking(reading).await.map_err(|_| S3Error::from(Fault::Worker))?
+        let request = tracing::Span::current();
+        spawn_blocking(move || request.in_scope(reading)).await.map_err(|_| S3Error::from(Fault::Worker))?
     }
 }
 
