@@ -107,11 +107,24 @@ pub(crate) struct HttpSettings {
     pub(crate) listen: Option<SocketAddr>,
     /// Names that it answers to, besides addresses and `localhost`.
     pub(crate) names: Vec<String>,
+    /// Who may store, see the URLs and unpin.
+    pub(crate) users: Users,
+}
+
+/// Which users of this machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Users {
+    /// Who runs the daemon, and root.
+    #[default]
+    Owner,
+    /// All of them.
+    Everybody,
 }
 
 impl Default for HttpSettings {
     fn default() -> Self {
-        Self { on: true, listen: None, names: Vec::new() }
+        Self { on: true, listen: None, names: Vec::new(), users: Users::default() }
     }
 }
 

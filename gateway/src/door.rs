@@ -50,21 +50,25 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// A gateway in front of a store; it answers to addresses, to `localhost` and to `names`.
-    pub fn new(backend: Arc<dyn Backend>, names: Vec<String>) -> Self {
-        Self { router: Arc::new(Router::new(backend, Guard { names })) }
+    /// A gateway in front of a store; it answers to addresses, to `localhost` and to `names`. What only the owner may
+    /// do is for the user of this process, or for everybody on this machine.
+    pub fn new(backend: Arc<dyn Backend>, names: Vec<String>, everybody: bool) -> Self {
+        Self { router: Arc::new(Router::new(backend, Guard { names, everybody })) }
     }
 
     /// Serves until `stop` is ready; then lets what is under way end, for a bounded time.
     pub async fn serve(&self, listener: Arc<TcpListener>, stop: impl Future<Output = ()>) {
         let router = Arc::clone(&self.router);
-        let connection = move |stream, from, asked| {
+        let connection = move |stream: TcpStream, client, asked| {
             let router = Arc::clone(&router);
-            let service = service_fn(move |request: Request<Incoming>| {
-                let router = Arc::clone(&router);
-                async move { Ok::<_, Infallible>(router.answer(request, From { address: from }).await) }
-            });
-            speak(stream, asked, service)
+            async move {
+                let from = From { client, server: stream.local_addr()? };
+                let service = service_fn(move |request: Request<Incoming>| {
+                    let router = Arc::clone(&router);
+                    async move { Ok::<_, Infallible>(router.answer(request, from).await) }
+                });
+                speak(stream, asked, service).await
+            }
         };
         accept(listener, stop, connection).await;
     }

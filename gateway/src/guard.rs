@@ -18,6 +18,8 @@ const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Guard {
     pub(crate) names: Vec<String>,
+    /// Whether every user of this machine may do what the owner may.
+    pub(crate) everybody: bool,
 }
 
 impl Guard {
@@ -35,8 +37,7 @@ impl Guard {
         if known { Ok(()) } else { Err(Trouble::Forbidden("this gateway does not answer to that name")) }
     }
 
-    /// Whether a request may change something, or see what belongs to the owner: it comes from this machine, and from
-    /// no page but our own.
+    /// Whether a request may come from the owner: it comes from this machine, and from no page but our own.
     pub(crate) fn check_owner(headers: &HeaderMap, from: SocketAddr) -> Result<(), Trouble> {
         if !from.ip().to_canonical().is_loopback() {
             return Err(Trouble::Forbidden("only from this machine"));
@@ -84,7 +85,7 @@ mod tests {
 
     #[test]
     fn names() {
-        let guard = Guard { names: vec!["store.example".into()] };
+        let guard = Guard { names: vec!["store.example".into()], everybody: false };
         let may = |host| guard.check_host(&headers(&[("host", host)])).is_ok();
         for host in [
             "127.0.0.1:23402",

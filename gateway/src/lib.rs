@@ -23,6 +23,7 @@ mod router;
 mod s3;
 mod trouble;
 mod upload;
+mod user;
 
 pub use backend::{Backend, BackendError, KnownUrl};
 pub use door::Gateway;

@@ -30,7 +30,7 @@ use crate::{
     place::{self, MOST_LISTED, Place, Target},
     reading::{self, Sending, Slot, Streams},
     trouble::Trouble,
-    upload,
+    upload, user,
 };
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -42,7 +42,9 @@ const MOST_BODY: u64 = 32 << 10;
 /// Where a request comes from.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct From {
-    pub(crate) address: SocketAddr,
+    pub(crate) client: SocketAddr,
+    /// Which address of ours it came to.
+    pub(crate) server: SocketAddr,
 }
 
 /// Everything that the door for people answers with.
@@ -85,18 +87,18 @@ impl Router {
             (_, "/ready") if reads => self.ready().await,
             (_, "/metrics") if reads => self.metrics().await,
             (_, path) if reads && path.starts_with("/api/") => {
-                Guard::check_owner(request.headers(), from.address)?;
+                self.check_owner(request.headers(), from).await?;
                 self.ask(path, request.uri().query().unwrap_or_default()).await
             }
             (&Method::POST, "/api/unpin") => {
-                Guard::check_owner(request.headers(), from.address)?;
+                self.check_owner(request.headers(), from).await?;
                 self.unpin(request).await
             }
             (_, path) if reads => {
                 assets::find(path).map(|asset| page(asset.content_type, asset.body)).ok_or(Trouble::NoRoute)
             }
             (&Method::PUT | &Method::POST, path) if !path.starts_with("/api/") => {
-                Guard::check_owner(request.headers(), from.address)?;
+                self.check_owner(request.headers(), from).await?;
                 self.put(request).await
             }
             _ => Err(Trouble::Method("GET, HEAD, PUT, POST")),
@@ -110,6 +112,24 @@ impl Router {
     ) -> Result<T, Trouble> {
         let router = Arc::clone(self);
         spawn_blocking(move || run(&router)).await.map_err(|_| Trouble::Worker)
+    }
+
+    /// Whether a request may change something, or see what belongs to the owner.
+    async fn check_owner(self: &Arc<Self>, headers: &HeaderMap, from: From) -> Result<(), Trouble> {
+        Guard::check_owner(headers, from.client)?;
+        if self.guard.everybody {
+            return Ok(());
+        }
+        let own = rustix::process::geteuid().as_raw();
+        match self.blocking(move |_| user::of(from.client, from.server)).await? {
+            // Root can do anything anyway.
+            Ok(Some(user)) if user == own || user == 0 => Ok(()),
+            Ok(_) => Err(Trouble::Forbidden("only for the user whose daemon this is (docs/gateway.md, section 4)")),
+            Err(error) => {
+                tracing::warn!(%error, "whose request it is cannot be told, so it is refused");
+                Err(Trouble::Forbidden("whose request this is cannot be told"))
+            }
+        }
     }
 
     async fn ready(self: &Arc<Self>) -> Result<Answer, Trouble> {
@@ -171,6 +191,9 @@ impl Router {
             let mut text = String::new();
             received.take(MOST_BODY).read_to_string(&mut text).map_err(|_| Trouble::Body)?;
             let url: OffUrl = text.trim().parse()?;
+            if !router.backend.urls().iter().any(|known| known.url.reference == url.reference) {
+                return Err(Trouble::NotListed);
+            }
             Ok::<_, Trouble>(router.backend.unpin(&url)?)
         })
         .await??;

@@ -27,6 +27,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::{
     arguments::Arguments,
     command,
+    config::Users,
     control::{door, remote_store},
     daemon::{backend::HomeBackend, stop::Stop, supervisor::Service},
     failure::Failure,
@@ -161,7 +162,8 @@ pub(crate) async fn run(home: Arc<Home>, listener: TcpListener, doors: Doors, st
             move || home.upgrade().and_then(|home| command::status::value(&home).ok()).unwrap_or_default()
         };
         let backend = Arc::new(HomeBackend::new(&home, home.reading_store()?, status)?);
-        let gateway = Gateway::new(backend, home.config.http.names.clone());
+        let settings = &home.config.http;
+        let gateway = Gateway::new(backend, settings.names.clone(), settings.users == Users::Everybody);
         let http = Arc::new(http);
         children.push(Service::new("http", move |mut stop| {
             let (gateway, http) = (gateway.clone(), Arc::clone(&http));

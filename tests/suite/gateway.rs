@@ -2,6 +2,7 @@
 
 use std::{
     io::{Read as _, Write as _},
+    os::unix::process::CommandExt as _,
     process::Command,
     time::{Duration, Instant},
 };
@@ -157,7 +158,40 @@ fn strangers_are_refused_and_store_nothing() {
     let own = format!("http://{host}");
     assert_eq!(door.known(), 1);
     assert_eq!(door.ask("PUT", "/x", &[("Origin", &own), ("Sec-Fetch-Site", "same-origin")], b"x").status, 201);
+    let elsewhere = World::new();
+    let unknown = elsewhere.put(&[elsewhere.write("f", b"else").to_str().expect("a name")]);
+    assert_eq!(door.ask("POST", "/api/unpin", &[], unknown.as_bytes()).status, 404);
     assert_eq!(door.known(), 2);
+}
+
+#[test]
+fn other_users_of_the_machine_see_no_urls() {
+    if !rustix::process::geteuid().is_root() {
+        // Nobody else can take another user's place; gateway/src/user.rs has the tests of how he is told apart.
+        return;
+    }
+    let door = open();
+    let url = door.put("/page.txt", b"text");
+    let ask = |door: &Door, method: &str, path: &str, body: &str| {
+        let script = format!(
+            "exec 3<>/dev/tcp/127.0.0.1/{port}; printf '{method} {path} HTTP/1.1\\r\\nHost: localhost\\r\\n\
+             Connection: close\\r\\nContent-Length: {}\\r\\n\\r\\n%s' \"$1\" >&3; head -n 1 <&3",
+            body.len(),
+            port = door.address.port(),
+        );
+        let ran = Command::new("bash").args(["-c", &script, "bash", body]).uid(65_534).output().expect("bash runs");
+        String::from_utf8_lossy(&ran.stdout).split(' ').nth(1).unwrap_or_default().to_owned()
+    };
+    assert_eq!(ask(&door, "GET", "/api/urls", ""), "403");
+    assert_eq!(ask(&door, "PUT", "/x", "x"), "403");
+    assert_eq!(ask(&door, "POST", "/api/unpin", &url), "403");
+    assert_eq!(ask(&door, "GET", &format!("/{url}"), ""), "200", "who has a URL can read what it names");
+    assert_eq!(door.known(), 1);
+    let world = door.close();
+    std::fs::write(world.home().join("config.toml"), "[http]\nusers = \"everybody\"\n").expect("written");
+    let door = Door::open(world, &["--http", "127.0.0.1:0"], "offs: http://");
+    assert_eq!(ask(&door, "GET", "/api/urls", ""), "200");
+    assert_eq!(ask(&door, "PUT", "/x", "x"), "201");
 }
 
 #[test]
