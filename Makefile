@@ -7,7 +7,7 @@ CARGO = $(ROCKSDB) cargo
 OFFS = $(CARGO_TARGET_DIR)/release/offs
 FILE ?=
 
-.PHONY: demo test build install lint doc soak bench fuzz interop s3 browser deb sim twin vectors clean-target requirements
+.PHONY: demo test build install lint doc soak bench fuzz interop s3 browser deb sim twin vectors requirements
 
 demo: build
 	OFFS="$(OFFS)" tools/demo.sh "$(FILE)"

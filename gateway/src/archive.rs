@@ -1,6 +1,9 @@
 //! Storing a directory that comes as a tar archive.
 
-use std::io::{self, Read};
+use std::{
+    cell::Cell,
+    io::{self, Read},
+};
 
 use offs::{ContentType, Node, OffUrl};
 use tar::{Archive, EntryType};
@@ -12,6 +15,18 @@ use crate::{
     upload,
 };
 
+/// The body of a request, and whether it is the body that came to an untimely end, and not what is in it that is wrong.
+struct Body<'a> {
+    source: &'a mut dyn Read,
+    stopped: &'a Cell<bool>,
+}
+
+impl Read for Body<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.source.read(buffer).inspect_err(|_| self.stopped.set(true))
+    }
+}
+
 /// Stores what is in an archive as a directory and gives its URL, which opens from now on. May wait for the disk.
 pub(crate) fn store(backend: &dyn Backend, source: &mut dyn Read, name: Option<String>) -> Result<OffUrl, Trouble> {
     let store = backend.store();
@@ -19,9 +34,14 @@ pub(crate) fn store(backend: &dyn Backend, source: &mut dyn Read, name: Option<S
     let _hold = store.hold();
     let options = backend.put_options();
     let mut gathering = Gathering::new(store.as_ref(), &options, backend.scratch())?;
-    let mut archive = Archive::new(source);
-    for entry in archive.entries().map_err(offs::Error::Read)? {
-        add(&mut gathering, entry.map_err(offs::Error::Read)?)?;
+    let stopped = Cell::new(false);
+    let wrong = |error| match stopped.get() {
+        true => Trouble::from(offs::Error::Read(error)),
+        false => Trouble::Request("this is no whole tar archive"),
+    };
+    let mut archive = Archive::new(Body { source, stopped: &stopped });
+    for entry in archive.entries().map_err(wrong)? {
+        add(&mut gathering, entry.map_err(wrong)?)?;
     }
     let stored = gathering.finish()?;
     upload::give_out(backend, stored, name, ContentType::directory())

@@ -59,10 +59,11 @@ impl Peers {
             let pinned = Arc::clone(pinned);
             spawn_blocking(move || pinned()).await.unwrap_or(Err(Failure::Worker))
         };
-        let pinned = pinned.unwrap_or_else(|failure| {
-            tracing::warn!(%failure, "the pins cannot be read");
-            Vec::new()
-        });
+        let pinned = match pinned {
+            Ok(pinned) => pinned,
+            // What was counted before is not made better by that.
+            Err(failure) => return tracing::warn!(%failure, "the pins cannot be read"),
+        };
         for reference in pinned {
             let root = reference.root;
             match self.closure(reference).await {
@@ -71,7 +72,12 @@ impl Peers {
                     endangered += spread.short as u64;
                     looked_at += spread.blocks as u64;
                 }
-                Err(failure) => tracing::warn!(%root, %failure, "a pin cannot be followed"),
+                Err(failure) => {
+                    tracing::warn!(%root, %failure, "a pin cannot be followed");
+                    // Of at least one block nobody has a copy.
+                    endangered += 1;
+                    looked_at += 1;
+                }
             }
             self.figures.endangered.store(endangered, Ordering::Relaxed);
             self.figures.looked_at.store(looked_at, Ordering::Relaxed);
