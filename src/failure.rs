@@ -91,6 +91,12 @@ pub(crate) enum Failure {
     /// A pinned URL cannot be followed.
     #[error("cannot tell what {url} needs")]
     Pin { url: String, source: Box<Failure> },
+    /// A URL leads to something inside a directory, where only the whole has a meaning.
+    #[error("the URL leads into a directory, and this is about the whole of it: {directory}")]
+    Inside { directory: String },
+    /// Not all blocks that a URL needs are here.
+    #[error("{missing} of {blocks} blocks are not here, or are damaged: {url}")]
+    NotWhole { url: String, missing: u64, blocks: u64 },
     /// A URL is not in the database.
     #[error("{url} is not in the URL database")]
     NotListed { url: String },

@@ -194,7 +194,7 @@ impl Home {
     }
 
     fn bucket_backend(&self) -> Result<Arc<HomeBackend>, Failure> {
-        Ok(Arc::new(HomeBackend::new(self, self.reading_store()?, || Value::Null)?))
+        Ok(Arc::new(HomeBackend::new(self, || Value::Null)?))
     }
 
     /// The list of buckets that was saved last and is still pinned.
@@ -248,6 +248,11 @@ impl Home {
 
     pub(crate) fn record(&self, operation: Operation, url: &OffUrl) -> Result<(), Failure> {
         self.urls().append(operation, std::slice::from_ref(url))
+    }
+
+    /// Whether the peers are open, as a daemon's always are.
+    pub(crate) fn has_peers(&self) -> bool {
+        self.peers.get().is_some()
     }
 
     /// The peers of this home; in a command they are asked, and nobody asks us.

@@ -67,6 +67,7 @@ pub(crate) fn code(failure: &Failure) -> u8 {
         | Failure::Parameters(_)
         | Failure::Usage { .. }
         | Failure::IsLink { .. }
+        | Failure::Inside { .. }
         | Failure::IsDirectory { .. }
         | Failure::Item(_)
         | Failure::KeyFile { .. }
@@ -79,6 +80,7 @@ pub(crate) fn code(failure: &Failure) -> u8 {
         | Failure::NoName => USAGE,
         Failure::NoSuchPath { .. }
         | Failure::NotListed { .. }
+        | Failure::NotWhole { .. }
         | Failure::NoItem { .. }
         | Failure::NoPeer { .. }
         | Failure::NoService { .. }
@@ -200,6 +202,7 @@ fn hint(failure: &Failure) -> Option<&'static str> {
         }
         Failure::File(offs::Error::NoRoot { .. }) => Some("the file was never stored here, or its blocks were dropped"),
         Failure::File(offs::Error::Root { .. }) => Some("check that the whole URL was copied"),
+        Failure::NotWhole { .. } => Some("`offs get` fetches and rebuilds what can be, then pin it"),
         Failure::NotEmpty { .. } => Some("a directory replaces nothing: say with -o a name that is free"),
         Failure::Url { source: offs::OffUrlError::Reference(_) | offs::OffUrlError::Missing(_), .. } => {
             Some("check that the whole URL was copied")
@@ -212,7 +215,7 @@ fn hint(failure: &Failure) -> Option<&'static str> {
         Failure::HasPool => Some("leave it first with `offs pool leave`"),
         Failure::OtherPool { .. } => Some("remove [pool] from config.toml, or leave the other with `offs pool leave`"),
         Failure::NotAdmitted { .. } => {
-            Some("the daemon of who invited must run and be reached; `offs status` says where")
+            Some("who is not reached must run, `offs status` there says where; who refuses can invite anew")
         }
         Failure::Copies { .. } => Some("`offs status` says which peers can be reached; the file is safe here"),
         Failure::NoDaemon => Some("start it with `offs serve`"),

@@ -1,7 +1,7 @@
 //! Dropping what nobody needs, and rewriting packs that are mostly garbage.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeMap, HashSet},
     error::Error as StdError,
     fs,
     sync::{MutexGuard, PoisonError, atomic::Ordering},
@@ -64,6 +64,8 @@ struct Collection<'a> {
     shared: &'a Shared,
     needed: Marks,
     report: GcReport,
+    /// How many blocks of a pack were kept when it was last looked at.
+    kept: BTreeMap<u32, u64>,
     /// Packs whose file is to go once the index is durable.
     emptied: Vec<u32>,
     /// Whether a pack was not rewritten for want of room.
@@ -120,10 +122,12 @@ impl Shared {
         if let Some(error) = failure {
             return Err(error);
         }
-        let mut collection = Collection { shared: self, needed, report, emptied: Vec::new(), postponed: false };
+        let mut collection =
+            Collection { shared: self, needed, report, kept: BTreeMap::new(), emptied: Vec::new(), postponed: false };
         collection.run(goal, horizon)?;
         collection.run_again(goal, horizon)?;
         report = collection.report;
+        report.kept = collection.kept.values().sum();
         report.bytes_after = bytes();
         Ok(report)
     }
@@ -224,7 +228,7 @@ impl Collection<'_> {
         self.report.dropped += (drop.len() - kept_back.len()) as u64;
         keep.extend(kept_back);
         keep.sort_unstable_by_key(|entry| entry.offset);
-        self.report.kept += keep.len() as u64;
+        self.kept.insert(number, keep.len() as u64);
         if spare_used {
             self.shared.used_bits.clear(number);
         }

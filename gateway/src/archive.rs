@@ -15,15 +15,19 @@ use crate::{
     upload,
 };
 
-/// The body of a request, and whether it is the body that came to an untimely end, and not what is in it that is wrong.
+/// The body of a request, and whether anything of it came, and whether it is the body that came to an untimely end, and
+/// not what is in it that is wrong.
 struct Body<'a> {
     source: &'a mut dyn Read,
     stopped: &'a Cell<bool>,
+    began: &'a Cell<bool>,
 }
 
 impl Read for Body<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.source.read(buffer).inspect_err(|_| self.stopped.set(true))
+        let read = self.source.read(buffer).inspect_err(|_| self.stopped.set(true))?;
+        self.began.set(self.began.get() || read > 0);
+        Ok(read)
     }
 }
 
@@ -34,14 +38,18 @@ pub(crate) fn store(backend: &dyn Backend, source: &mut dyn Read, name: Option<S
     let _hold = store.hold();
     let options = backend.put_options();
     let mut gathering = Gathering::new(store.as_ref(), &options, backend.scratch())?;
-    let stopped = Cell::new(false);
-    let wrong = |error| match stopped.get() {
-        true => Trouble::from(offs::Error::Read(error)),
-        false => Trouble::Request("this is no whole tar archive"),
+    let (stopped, began) = (Cell::new(false), Cell::new(false));
+    let wrong = |error| {
+        let what = Trouble::Request("this is no whole tar archive");
+        if stopped.get() { Trouble::from(offs::Error::Read(error)) } else { what }
     };
-    let mut archive = Archive::new(Body { source, stopped: &stopped });
+    let mut archive = Archive::new(Body { source, stopped: &stopped, began: &began });
     for entry in archive.entries().map_err(wrong)? {
         add(&mut gathering, entry.map_err(wrong)?)?;
+    }
+    if !began.get() {
+        // An archive of nothing has an end, too. Who makes them has failed.
+        return Err(Trouble::Request("an empty body is no archive"));
     }
     let stored = gathering.finish()?;
     upload::give_out(backend, stored, name, ContentType::directory())

@@ -60,7 +60,7 @@ pub enum ReferenceError {
     #[error("the reference has the wrong length; part of the URL may be missing")]
     Length,
     /// A flag that this version does not know.
-    #[error("the reference has flags {0:#04x} of a newer version")]
+    #[error("the reference has unknown flags, {0:#04x}: part of the URL may be missing, or it is of a newer version")]
     Flags(u8),
     /// A hash that this version does not know.
     #[error("the reference names a hash algorithm {0:#04x} that this version does not know")]

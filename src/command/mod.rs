@@ -114,10 +114,20 @@ fn unanswered(access: &Access, failure: Failure) -> Failure {
 
 /// A URL from the command line.
 fn parse_url(text: &str) -> Result<OffUrl, Failure> {
-    text.parse().map_err(|source| {
+    // Or as a browser shows the address of what a gateway serves.
+    let served =
+        text.split_once("/off:").filter(|(gateway, _)| ["http:", "https:"].iter().any(|it| gateway.starts_with(it)));
+    let url = served.map_or_else(|| text.to_owned(), |(_, rest)| format!("off:{rest}"));
+    url.strip_suffix('/').unwrap_or(&url).parse().map_err(|source| {
         let shown: String = text.chars().take(200).collect();
         Failure::Url { url: if shown.len() < text.len() { format!("{shown}...") } else { shown }, source }
     })
+}
+
+/// A URL of something that is kept as a whole, which what is in a directory is not.
+fn parse_whole(text: &str) -> Result<OffUrl, Failure> {
+    let url = parse_url(text)?;
+    if url.path.is_empty() { Ok(url) } else { Err(Failure::Inside { directory: url.without_path().to_string() }) }
 }
 
 fn repair_index(arguments: &Arguments) -> Result<(), Failure> {

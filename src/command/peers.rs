@@ -26,6 +26,9 @@ pub(crate) fn run(home: &Home, arguments: &PeersArguments) -> Result<(), Failure
         Some(PeersCommand::Ban { peer, lift }) => {
             let peer = peers.find(peer)?;
             if !lift {
+                if peer == peers.id() {
+                    return Err(Failure::Peer { peer, why: "is this one itself".to_owned() });
+                }
                 peers.ban(&peer, "banned by the owner");
                 return Ok(());
             }

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::{
     arguments::Put,
-    command::parse_url,
+    command::parse_whole,
     control::{remote_command, remote_store},
     failure::Failure,
     home::Home,
@@ -17,7 +17,7 @@ use crate::{
 };
 
 pub(crate) fn run(home: &Home, replicate: &Replicate) -> Result<(), Failure> {
-    let url = parse_url(&replicate.url)?.without_path();
+    let url = parse_whole(&replicate.url)?;
     if !home.has_pool() {
         return Err(Failure::NoPool);
     }

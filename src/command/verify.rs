@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::{
     arguments::Verify,
-    command::{get, parse_url},
+    command::{get, parse_whole},
     failure::Failure,
     home::Home,
     output,
@@ -86,14 +86,13 @@ impl Verdict {
 }
 
 pub(crate) fn run(home: &Home, verify: &Verify) -> Result<(), Failure> {
-    let url = verify.url.as_deref().map(parse_url).transpose()?;
+    let url = verify.url.as_deref().map(parse_whole).transpose()?;
     let mut damages = Vec::new();
     let mut read = (0, 0);
     let needed = |url: OffUrl| (url.reference.clone(), Needed::Url(url));
     let mut followed = Vec::new();
     let mut buckets_lost = None;
     if let Some(url) = url {
-        let url = url.without_path();
         get::open(home.store.as_ref(), &url)?;
         read = hash_url(home, &url, &mut damages)?;
         followed.push(needed(url));

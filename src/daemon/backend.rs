@@ -13,6 +13,7 @@ use serde_json::Value;
 use crate::{
     failure::Failure,
     home::Home,
+    peers::{Peers, pooled_store::PooledStore},
     report,
     url_database::{Operation, UrlDatabase},
 };
@@ -21,25 +22,22 @@ use crate::{
 pub(crate) struct HomeBackend {
     path: PathBuf,
     urls: Arc<Mutex<UrlDatabase>>,
-    store: Arc<dyn BlockStore>,
-    /// The same without peers.
     here: Arc<PackStore>,
+    /// A daemon's, which may enter a pool or leave it at any time; of a command only with a pool.
+    peers: Option<Arc<Peers>>,
     options: PutOptions,
     status: Box<dyn Fn() -> Value + Send + Sync>,
 }
 
 impl HomeBackend {
-    /// Over a store that knows where to ask for what is missing; `status` says how everything is.
-    pub(crate) fn new(
-        home: &Home,
-        store: Arc<dyn BlockStore>,
-        status: impl Fn() -> Value + Send + Sync + 'static,
-    ) -> Result<Self, Failure> {
+    /// Over the store of a home; `status` says how everything is.
+    pub(crate) fn new(home: &Home, status: impl Fn() -> Value + Send + Sync + 'static) -> Result<Self, Failure> {
         let parameters = home.config.put.parameters(home.path())?;
         parameters.check()?;
         let options = PutOptions { parameters, ..PutOptions::default() };
         let (path, urls) = (home.path().to_owned(), home.url_database());
-        Ok(Self { path, urls, store, here: Arc::clone(&home.store), options, status: Box::new(status) })
+        let peers = if home.has_pool() || home.has_peers() { Some(home.peers()?) } else { None };
+        Ok(Self { path, urls, here: Arc::clone(&home.store), peers, options, status: Box::new(status) })
     }
 
     fn urls(&self) -> MutexGuard<'_, UrlDatabase> {
@@ -57,7 +55,10 @@ fn failed(failure: &Failure) -> BackendError {
 
 impl Backend for HomeBackend {
     fn store(&self) -> Arc<dyn BlockStore> {
-        Arc::clone(&self.store)
+        match &self.peers {
+            Some(peers) if peers.pool().is_some() => Arc::new(PooledStore::new(peers)),
+            _ => Arc::<PackStore>::clone(&self.here),
+        }
     }
 
     fn room(&self) -> u64 {
@@ -73,7 +74,7 @@ impl Backend for HomeBackend {
     }
 
     fn keep(&self, url: &OffUrl) -> Result<(), BackendError> {
-        self.store.sync().map_err(|error| failed(&error.into()))?;
+        self.here.sync().map_err(|error| failed(&error.into()))?;
         self.record(Operation::Put, url)
     }
 

@@ -161,7 +161,7 @@ pub(crate) async fn run(home: Arc<Home>, listener: TcpListener, doors: Doors, st
             // The peers of a daemon are there already.
             move || home.upgrade().and_then(|home| command::status::value(&home).ok()).unwrap_or_default()
         };
-        let backend = Arc::new(HomeBackend::new(&home, home.reading_store()?, status)?);
+        let backend = Arc::new(HomeBackend::new(&home, status)?);
         let settings = &home.config.http;
         let gateway = Gateway::new(backend, settings.names.clone(), settings.users == Users::Everybody);
         let http = Arc::new(http);

@@ -116,7 +116,7 @@ fn an_archive_becomes_a_directory() {
     let known = door.known();
     let cut = door.ask("PUT", "/top?directory", &[], &tar.stdout[..tar.stdout.len() / 2]);
     assert!(matches!(cut.status, 400 | 408), "{}", cut.status);
-    for wrong in [&b"no archive at all, and long enough to be looked at"[..], &bytes(4, 5000)] {
+    for wrong in [&b"no archive at all, and long enough to be looked at"[..], &bytes(4, 5000), b""] {
         assert_eq!(door.ask("PUT", "/top?directory", &[], wrong).status, 400);
     }
     assert_eq!(door.known(), known, "nothing was kept of what failed");
@@ -242,6 +242,21 @@ fn what_is_missing_is_named() {
     assert_eq!(door.get(&format!("/{}", url.replacen("1000000", "1000001", 1)), &[]).status, 400);
     assert_eq!(door.get("/off:v3/text/plain/1/a/b/c/d", &[]).status, 501);
     assert_eq!(door.get("/off:v4/text", &[]).status, 400);
+}
+
+#[test]
+fn what_is_missing_is_asked_of_a_pool_that_was_entered_later() {
+    let (one, other) = (open(), open());
+    one.world.run(&["pool", "create", "home"]).expect(0);
+    let invitation = one.world.run(&["pool", "invite"]).expect(0).text();
+    other.world.run(&["pool", "join", &invitation]).expect(0);
+    for (from, to) in [(&one, &other), (&other, &one)] {
+        let content = bytes(from.address.port().into(), 3_000_000);
+        let url = from.put("/film.mp4", &content);
+        let read = to.get(&format!("/{url}"), &[]);
+        assert_eq!((read.status, read.body.len()), (200, content.len()));
+        assert!(read.body == content);
+    }
 }
 
 #[test]

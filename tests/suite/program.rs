@@ -35,8 +35,22 @@ fn both_forms_of_a_url_open() {
     let world = World::new();
     let url = world.run_with(&["put", "-", "--name", "n.txt", "--type", "text/plain"], b"hello").expect(0).text();
     assert!(url.starts_with("off:v4/text/plain/5/"), "{url}");
-    let http = url.replace("off:v4", "http://example.org:1/offsystem/v4");
-    assert_eq!(world.get(&http).expect(0).out, b"hello");
+    for start in ["http://example.org:1/offsystem/v4", "http://127.0.0.1:23402/off:v4", "https://example.org/off:v4"] {
+        assert_eq!(world.get(&url.replace("off:v4", start)).expect(0).out, b"hello");
+    }
+    let top = world.path("top");
+    fs::create_dir(&top).expect("create");
+    fs::write(top.join("n.txt"), "hello").expect("write");
+    let directory = world.put(&[top.to_str().expect("text")]);
+    let out = world.path("out");
+    world.run(&["get", &format!("{directory}/"), "-o", out.to_str().expect("text")]).expect(0);
+    assert_eq!(fs::read(out.join("n.txt")).expect("read"), b"hello");
+    // Only the whole is kept, and so only the whole is given up.
+    let inside = format!("{directory}/n.txt");
+    for command in ["pin", "unpin", "verify", "info"] {
+        world.run(&[command, &inside]).expect(2);
+    }
+    assert!(world.run(&["ls", "-l"]).expect(0).text().lines().all(|line| line.starts_with("pinned")));
 }
 
 #[test]
@@ -197,6 +211,23 @@ fn pins_decide_what_stays() {
     world.get(&unpinned).expect(4);
     world.run(&["pin", &dropped]).expect(4);
     world.run(&["verify"]).expect(0);
+    // What has lost a part is not said to be kept.
+    let part = world.put(&["--no-pin", "--parity", "none", drop.to_str().expect("text")]);
+    world.run(&["pin", &part]).expect(0);
+    world.run(&["unpin", &part]).expect(0);
+    let record = 64 + (128 << 10);
+    for pack in world.packs() {
+        let length = fs::metadata(&pack).expect("metadata").len();
+        // But for the second copies of roots, which are few.
+        for number in 0..if length > 1 << 20 { length / record } else { 0 } {
+            crate::damage::flip(&pack, 64 + record * number + 5000);
+        }
+    }
+    world.run(&["verify"]).expect(3);
+    let missing = serde_json::from_slice::<serde_json::Value>(&world.run(&["info", &part, "--json"]).expect(0).out)
+        .expect("JSON");
+    assert!(missing["missing"].as_u64().is_some_and(|missing| missing > 0), "{missing}");
+    world.run(&["pin", &part]).expect(4);
 }
 
 #[test]
