@@ -24,6 +24,7 @@ mod report;
 mod restore;
 mod saved_buckets;
 mod size;
+mod source_file;
 mod tree;
 mod url_database;
 

@@ -7,7 +7,7 @@ use std::{
         ffi::OsStrExt as _,
         fs::{MetadataExt as _, PermissionsExt as _},
     },
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use offs::{DirectoryWriter, Entry, Head, Kind, Node, PutOptions, Reference, Stored, SystemDice, put};
@@ -16,6 +16,7 @@ use crate::{
     failure::Failure,
     home::Access,
     progress::{Progress, warn},
+    source_file::SourceFile,
 };
 
 /// Files below this size are packed into one.
@@ -114,12 +115,13 @@ impl Tree<'_> {
         } else if metadata.len() < PACKED_BELOW {
             self.small_file(&inside, metadata.len())?
         } else {
-            let file = File::open(path).map_err(failed)?;
+            let mut file = SourceFile::open(path)?;
             let before = self.done;
             let stored =
-                put(self.home.store.as_ref(), &mut &file, self.options, Box::new(SystemDice::new()), &|bytes| {
+                put(self.home.store.as_ref(), &mut file, self.options, Box::new(SystemDice::new()), &|bytes| {
                     self.progress.at(before + bytes);
                 })?;
+            file.end()?;
             self.done += stored.length;
             Node::File { reference: stored.reference, size: stored.length }
         };
@@ -187,8 +189,8 @@ impl Tree<'_> {
 struct SmallFiles<'a> {
     top: &'a Path,
     list: BufReader<File>,
-    /// The file being read, its path, and how much of it is to come.
-    current: Option<(File, PathBuf, u64)>,
+    /// The file being read, and how much of it is to come.
+    current: Option<(SourceFile, u64)>,
     failure: Option<Failure>,
 }
 
@@ -206,23 +208,23 @@ impl SmallFiles<'_> {
         self.list.read_exact(&mut size).map_err(failed)?;
         let size = u64::from_be_bytes(size);
         let path = self.top.join(std::ffi::OsStr::from_bytes(&inside));
-        let file = File::open(&path).map_err(|source| Failure::io("read", &path, source))?;
-        self.current = Some((file, path, size));
+        self.current = Some((SourceFile::open(&path)?, size));
         Ok(true)
     }
 
     fn read_some(&mut self, buffer: &mut [u8]) -> Result<usize, Failure> {
         loop {
-            if let Some((file, path, left)) = &mut self.current {
+            if let Some((file, left)) = &mut self.current {
                 let most = usize::try_from(*left).unwrap_or(usize::MAX).min(buffer.len());
-                let read = file.read(&mut buffer[..most]).map_err(|source| Failure::io("read", &*path, source))?;
+                let read = file.read(&mut buffer[..most]).map_err(|source| Failure::io("read", file.path(), source))?;
                 if read == 0 && *left > 0 {
-                    return Err(Failure::Changed { path: path.clone() });
+                    return Err(Failure::Changed { path: file.path().to_owned() });
                 }
                 *left -= read as u64;
                 if read > 0 {
                     return Ok(read);
                 }
+                file.end()?;
                 self.current = None;
             }
             if !self.next_file()? {

@@ -1,7 +1,6 @@
 //! `offs put`
 
 use std::{
-    fs::File,
     io::Read,
     path::{Path, PathBuf},
 };
@@ -15,7 +14,9 @@ use crate::{
     home::Access,
     output,
     progress::{Progress, remark},
-    report, tree,
+    report,
+    source_file::SourceFile,
+    tree,
     url_database::Operation,
 };
 
@@ -90,13 +91,14 @@ fn put_one(
         if metadata.is_dir() {
             (tree::store(home, path, options)?, name, Some(ContentType::directory()))
         } else if metadata.is_file() {
-            let mut file = File::open(path).map_err(|source| Failure::io("read", path, source))?;
-            let label = path.display().to_string();
-            let stored = put_stream(home, options, &mut file, &label, Some(metadata.len()));
+            let mut file = SourceFile::open(path)?;
+            let (label, length) = (path.display().to_string(), file.length());
+            let stored = put_stream(home, options, &mut file, &label, Some(length));
             let stored = stored.map_err(|failure| match failure {
                 Failure::File(offs::Error::Read(source)) => Failure::io("read", path, source),
                 other => other,
             })?;
+            file.end()?;
             (stored, name, by_ending(path))
         } else {
             return Err(Failure::Special { path: path.to_owned() });

@@ -231,6 +231,36 @@ fn pins_decide_what_stays() {
 }
 
 #[test]
+fn a_file_that_changes_while_it_is_read_is_told() {
+    let world = World::new();
+    let top = world.path("top");
+    fs::create_dir(&top).expect("create");
+    for (name, length) in [("large", 20_000_000), ("small", 1000)] {
+        fs::write(top.join(name), bytes(1, length)).expect("write");
+    }
+    let top = top.to_str().expect("text");
+    let put = |path: &str| world.run(&["put", path]).expect(0).err;
+    assert_eq!(put(top), "", "nothing changes");
+    let file = format!("{top}/large");
+    for path in [top, &file] {
+        let ended = std::sync::atomic::AtomicBool::new(false);
+        let said = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut log = fs::OpenOptions::new().append(true).open(&file).expect("open");
+                while !ended.load(std::sync::atomic::Ordering::Relaxed) {
+                    std::io::Write::write_all(&mut log, b"line\n").expect("written");
+                    std::thread::sleep(std::time::Duration::from_millis(1));
+                }
+            });
+            let said = put(path);
+            ended.store(true, std::sync::atomic::Ordering::Relaxed);
+            said
+        });
+        assert!(said.contains("large changed while it was read"), "{said}");
+    }
+}
+
+#[test]
 fn a_small_file_is_cheap() {
     let world = World::new();
     world.run_with(&["put", "-"], b"x").expect(0);
