@@ -250,6 +250,15 @@ impl Home {
         self.urls().append(operation, std::slice::from_ref(url))
     }
 
+    /// The peers, when somebody has greeted them: without a daemon nobody has yet.
+    pub(crate) fn meet_peers(&self) -> Result<Arc<Peers>, Failure> {
+        let peers = self.peers()?;
+        if self.services.list().is_empty() {
+            peers.runtime.block_on(peers.greet_all());
+        }
+        Ok(peers)
+    }
+
     /// Whether the peers are open, as a daemon's always are.
     pub(crate) fn has_peers(&self) -> bool {
         self.peers.get().is_some()

@@ -3,7 +3,15 @@
 use cas::{BlockStore as _, GcReport, Goal};
 use serde_json::json;
 
-use crate::{arguments::Gc, failure::Failure, home::Home, output, progress::warn, size::Size, url_database::Operation};
+use crate::{
+    arguments::Gc,
+    failure::Failure,
+    home::Home,
+    output,
+    progress::{remark, warn},
+    size::Size,
+    url_database::Operation,
+};
 
 /// A URL that is not pinned and whose root is gone cannot be opened here any more, so it is no longer listed.
 fn forget_dropped(home: &Home) -> Result<(), Failure> {
@@ -74,6 +82,10 @@ pub(crate) fn run(home: &Home, arguments: &Gc) -> Result<(), Failure> {
     match goal {
         Goal::AtMost(most) if report.bytes_after > most => {
             warn("it has more than was asked for: what is left is pinned, or too little of each pack can go");
+            Ok(())
+        }
+        Goal::Unreachable if home.has_pool() => {
+            remark("what this peer holds for its pool is kept, pinned here or not; `offs gc --to SIZE` may drop it");
             Ok(())
         }
         _ => Ok(()),

@@ -20,8 +20,8 @@ use crate::{
 pub(crate) fn run(home: &Home, arguments: &PeersArguments) -> Result<(), Failure> {
     let peers = home.peers()?;
     match &arguments.command {
-        None => list(&peers, arguments.json),
-        Some(PeersCommand::List { json }) => list(&peers, *json || arguments.json),
+        None => list(&*home.meet_peers()?, arguments.json),
+        Some(PeersCommand::List { json }) => list(&*home.meet_peers()?, *json || arguments.json),
         Some(PeersCommand::Add { address }) => add(&peers, address),
         Some(PeersCommand::Ban { peer, lift }) => {
             let peer = peers.find(peer)?;

@@ -23,11 +23,7 @@ pub(crate) fn run(home: &Home, status: &Status) -> Result<(), Failure> {
         let found = home.services.fault(name);
         return if found { Ok(()) } else { Err(Failure::NoService { name: name.clone() }) };
     }
-    let engine = home.peers()?;
-    if home.services.list().is_empty() {
-        // Without a daemon nobody has greeted anybody yet.
-        engine.runtime.block_on(engine.greet_all());
-    }
+    home.meet_peers()?;
     let value = value(home)?;
     if status.json { output::json(&value) } else { print(&value) }
 }

@@ -1,13 +1,14 @@
 //! Looking after pins: that every block of them has its copies.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeMap, HashSet},
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
 use cas::Score;
 use offs::{OffUrl, Reference};
+use replication::PeerId;
 use tokio::task::spawn_blocking;
 
 use crate::{
@@ -29,6 +30,7 @@ pub(crate) type Pinned = Arc<dyn Fn() -> Result<Vec<Reference>, Failure> + Send 
 /// Looks after pins until it is told to stop.
 pub(crate) async fn run(peers: Arc<Peers>, pinned: Pinned, mut stop: Stop) {
     let mut live = Vec::new();
+    let mut held = BTreeMap::new();
     let mut looked: Option<Instant> = None;
     loop {
         tokio::select! {
@@ -39,6 +41,10 @@ pub(crate) async fn run(peers: Arc<Peers>, pinned: Pinned, mut stop: Stop) {
         // What is endangered is looked at again soon.
         let endangered = peers.figures.endangered.load(Ordering::Relaxed) > 0;
         let every = if endangered { SOON.min(peers.settings.patience.grace) } else { EVERY };
+        let now_held = peers.held(&now_live);
+        // Who has fewer blocks than before may have dropped some of these.
+        let fewer = now_held.iter().any(|(peer, blocks)| held.get(peer).is_some_and(|before| blocks < before));
+        let every = if fewer { SOON.min(every) } else { every };
         let due = looked.is_none_or(|at| at.elapsed() > every) || now_live != live;
         if !due || now_live.len() < 2 {
             continue;
@@ -47,11 +53,16 @@ pub(crate) async fn run(peers: Arc<Peers>, pinned: Pinned, mut stop: Stop) {
             () = stop.asked() => return,
             () = peers.care_for(&pinned) => {}
         }
-        (live, looked) = (now_live, Some(Instant::now()));
+        (live, held, looked) = (now_live, now_held, Some(Instant::now()));
     }
 }
 
 impl Peers {
+    /// How many blocks each of some peers said that it has.
+    fn held(&self, of: &[PeerId]) -> BTreeMap<PeerId, u64> {
+        of.iter().filter_map(|peer| Some((*peer, self.state(peer).status?.blocks))).collect()
+    }
+
     /// Counts the copies of every pinned block and pushes what is missing.
     async fn care_for(self: &Arc<Self>, pinned: &Pinned) {
         let (mut endangered, mut looked_at) = (0, 0);
@@ -108,7 +119,7 @@ impl Peers {
         self: &Arc<Self>,
         url: &OffUrl,
         copies: Option<usize>,
-        to: &[replication::PeerId],
+        to: &[PeerId],
         push: bool,
     ) -> Result<Spread, Failure> {
         let blocks = self.closure(url.reference.clone()).await?;
