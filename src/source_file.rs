@@ -31,6 +31,13 @@ impl SourceFile {
         Ok(Self { file, path: path.to_owned(), before })
     }
 
+    /// One that had this length when it was listed.
+    pub(crate) fn listed(path: &Path, length: u64) -> Result<Self, Failure> {
+        let mut file = Self::open(path)?;
+        file.before.0 = length;
+        Ok(file)
+    }
+
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }

@@ -208,7 +208,7 @@ impl SmallFiles<'_> {
         self.list.read_exact(&mut size).map_err(failed)?;
         let size = u64::from_be_bytes(size);
         let path = self.top.join(std::ffi::OsStr::from_bytes(&inside));
-        self.current = Some((SourceFile::open(&path)?, size));
+        self.current = Some((SourceFile::listed(&path, size)?, size));
         Ok(true)
     }
 

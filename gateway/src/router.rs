@@ -13,7 +13,7 @@ use percent_encoding::percent_decode_str;
 use serde_json::json;
 use tokio::{
     runtime::Handle,
-    sync::{mpsc, oneshot},
+    sync::{Semaphore, mpsc, oneshot},
     task::spawn_blocking,
 };
 
@@ -36,6 +36,8 @@ use crate::{
 const TEXT: &str = "text/plain; charset=utf-8";
 const HTML: &str = "text/html; charset=utf-8";
 const JSON: &str = "application/json";
+/// Requests of which it is found out at a time whose they are.
+const ASKING: usize = 2;
 /// Longest body of a request that is not a file.
 const MOST_BODY: u64 = 32 << 10;
 
@@ -54,11 +56,20 @@ pub(crate) struct Router {
     directories: Arc<Directories>,
     streams: Arc<Streams>,
     figures: Figures,
+    /// For finding out who asks.
+    asking: Semaphore,
 }
 
 impl Router {
     pub(crate) fn new(backend: Arc<dyn Backend>, guard: Guard) -> Self {
-        Self { backend, guard, directories: Arc::default(), streams: Arc::default(), figures: Figures::default() }
+        Self {
+            backend,
+            guard,
+            directories: Arc::default(),
+            streams: Arc::default(),
+            figures: Figures::default(),
+            asking: Semaphore::new(ASKING),
+        }
     }
 
     /// Answers a request; what goes wrong is an answer, too.
@@ -120,10 +131,12 @@ impl Router {
         if self.guard.everybody {
             return Ok(());
         }
-        let own = rustix::process::geteuid().as_raw();
-        match self.blocking(move |_| user::of(from.client, from.server)).await? {
-            // Root can do anything anyway.
-            Ok(Some(user)) if user == own || user == 0 => Ok(()),
+        // A stranger who asks again and again does not take all threads.
+        let turn = self.asking.acquire().await.map_err(|_| Trouble::Worker)?;
+        let users = self.blocking(move |_| user::of(from.client, from.server)).await?;
+        drop(turn);
+        match users {
+            Ok(users) if user::are_owner(&users, rustix::process::geteuid().as_raw()) => Ok(()),
             Ok(_) => Err(Trouble::Forbidden("only for the user whose daemon this is (docs/gateway.md, section 4)")),
             Err(error) => {
                 tracing::warn!(%error, "whose request it is cannot be told, so it is refused");
@@ -191,6 +204,9 @@ impl Router {
             let mut text = String::new();
             received.take(MOST_BODY).read_to_string(&mut text).map_err(|_| Trouble::Body)?;
             let url: OffUrl = text.trim().parse()?;
+            if !url.path.is_empty() {
+                return Err(Trouble::Request("only a whole directory can be unpinned"));
+            }
             if !router.backend.urls().iter().any(|known| known.url.reference == url.reference) {
                 return Err(Trouble::NotListed);
             }

@@ -6,26 +6,33 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-/// The user id that the process has which connected from `client` to `server`. `None` when the system does not say,
-/// because that process has closed its end already, or because it is not on this machine.
+/// The user id that stands for all that a user namespace does not know (`user_namespaces(7)`), unless it is set otherwise.
+const UNKNOWN: u32 = 65_534;
+
+/// The user ids of the processes that have connected from `client` to `server`: one, or none when the system does not
+/// say, because that process has closed its end already, or because it is not on this machine.
 ///
 /// Read from the tables of `proc_net_tcp` (proc(5)): an end that no process has any more is in them as root's, without
 /// an inode.
-pub(crate) fn of(client: SocketAddr, server: SocketAddr) -> io::Result<Option<u32>> {
-    for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
+pub(crate) fn of(client: SocketAddr, server: SocketAddr) -> io::Result<Vec<u32>> {
+    let mut users = Vec::new();
+    // Only a machine without IPv6 lacks the second.
+    for (table, may_lack) in [("/proc/net/tcp", false), ("/proc/net/tcp6", true)] {
         let lines = match File::open(table) {
             Ok(file) => BufReader::new(file).lines(),
-            // A machine without IPv6.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) if may_lack && error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => return Err(error),
         };
         for line in lines {
-            if let Some(user) = owner(&line?, canonical(client), canonical(server)) {
-                return Ok(Some(user));
-            }
+            users.extend(owner(&line?, canonical(client), canonical(server)));
         }
     }
-    Ok(None)
+    Ok(users)
+}
+
+/// Whether these users are the owner, or root, who can do anything anyway. Whoever has no id here is nobody.
+pub(crate) fn are_owner(users: &[u32], own: u32) -> bool {
+    !users.is_empty() && users.iter().all(|user| *user == 0 || (*user == own && *user != UNKNOWN))
 }
 
 fn canonical(address: SocketAddr) -> (IpAddr, u16) {
@@ -74,10 +81,25 @@ mod tests {
             let (taken, from) = listener.accept().expect("taken");
             let server = taken.local_addr().expect("connected");
             let own = rustix::process::geteuid().as_raw();
-            assert_eq!(of(from, server).expect("read"), Some(own), "{host}");
+            assert_eq!(of(from, server).expect("read"), [own], "{host}");
             // An end that is closed is nobody's, least of all root's.
             drop(client);
-            assert_eq!(of(from, server).expect("read"), None, "{host}");
+            assert!(of(from, server).expect("read").is_empty(), "{host}");
+        }
+    }
+
+    #[test]
+    fn the_owner_and_root() {
+        for (users, own, may) in [
+            (&[1000][..], 1000, true),
+            (&[0], 1000, true),
+            (&[1001], 1000, false),
+            (&[1000, 1001], 1000, false),
+            (&[], 1000, false),
+            (&[1000], 0, false),
+            (&[UNKNOWN], UNKNOWN, false),
+        ] {
+            assert_eq!(are_owner(users, own), may, "{users:?} {own}");
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use cas::Score;
 
 use crate::{
-    BLOCK, ErasureCode, Key, Parameters, Result,
+    BLOCK, ErasureCode, Error, Key, Parameters, Result,
     layout::{Stripe, stripe},
 };
 
@@ -209,8 +209,9 @@ impl Job {
                     tuples.extend_from_slice(randomizer.digest());
                 }
             }
-            let scores = put(&blocks.chunks_exact(BLOCK).collect::<Vec<_>>())?;
-            for (tuple, score) in tuples[first..].chunks_exact_mut(parameters.tuple_bytes()).zip(scores) {
+            let mut scores = put(&blocks.chunks_exact(BLOCK).collect::<Vec<_>>())?.into_iter();
+            for tuple in tuples[first..].chunks_exact_mut(parameters.tuple_bytes()) {
+                let score = scores.next().ok_or(Error::Worker)?;
                 tuple[..32].copy_from_slice(score.digest());
             }
         }

@@ -114,11 +114,13 @@ fn unanswered(access: &Access, failure: Failure) -> Failure {
 
 /// A URL from the command line.
 fn parse_url(text: &str) -> Result<OffUrl, Failure> {
-    // Or as a browser shows the address of what a gateway serves.
-    let served =
-        text.split_once("/off:").filter(|(gateway, _)| ["http:", "https:"].iter().any(|it| gateway.starts_with(it)));
-    let url = served.map_or_else(|| text.to_owned(), |(_, rest)| format!("off:{rest}"));
-    url.strip_suffix('/').unwrap_or(&url).parse().map_err(|source| {
+    // Or as a browser shows the address of what a gateway serves: that of a directory ends in a slash.
+    let served = text.split_once("/off:").filter(|(gateway, _)| {
+        let host = gateway.strip_prefix("http://").or_else(|| gateway.strip_prefix("https://"));
+        host.is_some_and(|host| !host.contains('/'))
+    });
+    let url = served.map(|(_, rest)| format!("off:{}", rest.strip_suffix('/').unwrap_or(rest)));
+    url.as_deref().unwrap_or(text).parse().map_err(|source| {
         let shown: String = text.chars().take(200).collect();
         Failure::Url { url: if shown.len() < text.len() { format!("{shown}...") } else { shown }, source }
     })

@@ -11,22 +11,17 @@ use crate::{
 };
 
 pub(crate) fn run(home: &Home, arguments: &Urls, operation: Operation) -> Result<(), Failure> {
+    // What was looked at is still here when it is pinned.
+    let _hold = home.store.hold();
     let mut urls = Vec::new();
     for text in &arguments.urls {
         let url = parse_whole(text)?;
         if operation == Operation::Pin {
             // A pin that cannot be followed would stop every collection.
             get::open(home.store.as_ref(), &url)?;
-            let (mut blocks, mut missing, mut failed) = (0, 0, Ok(()));
-            offs::list(home.store.as_ref(), &url.reference, &mut |score| {
-                blocks += 1;
-                match home.store.contains(score) {
-                    Ok(here) => missing += u64::from(!here),
-                    Err(error) => failed = Err(error),
-                }
-            })?;
-            failed?;
-            if missing > 0 {
+            let survey = offs::survey(home.store.as_ref(), &url.reference)?;
+            if !survey.missing.is_empty() {
+                let (missing, blocks) = (survey.missing.len() as u64, survey.blocks);
                 return Err(Failure::NotWhole { url: url.to_string(), missing, blocks });
             }
         } else if !home.urls().list().iter().any(|listed| listed.url.reference == url.reference) {

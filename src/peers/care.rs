@@ -19,7 +19,7 @@ use crate::{
 
 /// How often pins are looked after.
 const EVERY: Duration = Duration::from_hours(1);
-/// How often while some have too few copies, unless peers are given up sooner.
+/// How often at first while some have too few copies, unless peers are given up sooner.
 const SOON: Duration = Duration::from_mins(2);
 /// How long after a change of the members, or of who is live.
 const SETTLING: Duration = Duration::from_secs(5);
@@ -29,8 +29,12 @@ pub(crate) type Pinned = Arc<dyn Fn() -> Result<Vec<Reference>, Failure> + Send 
 
 /// Looks after pins until it is told to stop.
 pub(crate) async fn run(peers: Arc<Peers>, pinned: Pinned, mut stop: Stop) {
+    let first = SOON.min(peers.settings.patience.grace);
+    let endangered = || peers.figures.endangered.load(Ordering::Relaxed);
     let mut live = Vec::new();
-    let mut held = BTreeMap::new();
+    // The most that each had since the last look.
+    let mut held: BTreeMap<PeerId, u64> = BTreeMap::new();
+    let mut soon = first;
     let mut looked: Option<Instant> = None;
     loop {
         tokio::select! {
@@ -38,21 +42,29 @@ pub(crate) async fn run(peers: Arc<Peers>, pinned: Pinned, mut stop: Stop) {
             () = tokio::time::sleep(SETTLING) => {}
         }
         let now_live = peers.live();
-        // What is endangered is looked at again soon.
-        let endangered = peers.figures.endangered.load(Ordering::Relaxed) > 0;
-        let every = if endangered { SOON.min(peers.settings.patience.grace) } else { EVERY };
         let now_held = peers.held(&now_live);
-        // Who has fewer blocks than before may have dropped some of these.
-        let fewer = now_held.iter().any(|(peer, blocks)| held.get(peer).is_some_and(|before| blocks < before));
-        let every = if fewer { SOON.min(every) } else { every };
+        let mut fewer = false;
+        for (peer, now) in &now_held {
+            let most = held.entry(*peer).or_default();
+            fewer |= *now < *most;
+            *most = (*most).max(*now);
+        }
+        // What is endangered is looked at again soon; so is everything when somebody has fewer blocks than before, who
+        // may have dropped some of these.
+        let before = endangered();
+        let worried = before > 0 || fewer;
+        let every = if worried { soon } else { EVERY };
         let due = looked.is_none_or(|at| at.elapsed() > every) || now_live != live;
         if !due || now_live.len() < 2 {
             continue;
         }
         tokio::select! {
             () = stop.asked() => return,
-            () = peers.care_for(&pinned) => {}
+            done = peers.care_for(&pinned) => if !done { continue },
         }
+        // What looking does not change is looked at less and less.
+        let same = worried && now_live == live && endangered() == before;
+        soon = if same { (2 * soon).min(EVERY) } else { first };
         (live, held, looked) = (now_live, now_held, Some(Instant::now()));
     }
 }
@@ -63,8 +75,8 @@ impl Peers {
         of.iter().filter_map(|peer| Some((*peer, self.state(peer).status?.blocks))).collect()
     }
 
-    /// Counts the copies of every pinned block and pushes what is missing.
-    async fn care_for(self: &Arc<Self>, pinned: &Pinned) {
+    /// Counts the copies of every pinned block and pushes what is missing. `false` when it is not known what is pinned.
+    async fn care_for(self: &Arc<Self>, pinned: &Pinned) -> bool {
         let (mut endangered, mut looked_at) = (0, 0);
         let pinned = {
             let pinned = Arc::clone(pinned);
@@ -73,7 +85,10 @@ impl Peers {
         let pinned = match pinned {
             Ok(pinned) => pinned,
             // What was counted before is not made better by that.
-            Err(failure) => return tracing::warn!(%failure, "the pins cannot be read"),
+            Err(failure) => {
+                tracing::warn!(%failure, "the pins cannot be read");
+                return false;
+            }
         };
         for reference in pinned {
             let root = reference.root;
@@ -96,6 +111,7 @@ impl Peers {
         self.figures.endangered.store(endangered, Ordering::Relaxed);
         self.figures.looked_at.store(looked_at, Ordering::Relaxed);
         *lock(&self.figures.last_care) = Some(Instant::now());
+        true
     }
 
     /// Every block that a root needs, each once, the root last.

@@ -43,7 +43,9 @@ fn both_forms_of_a_url_open() {
     fs::write(top.join("n.txt"), "hello").expect("write");
     let directory = world.put(&[top.to_str().expect("text")]);
     let out = world.path("out");
-    world.run(&["get", &format!("{directory}/"), "-o", out.to_str().expect("text")]).expect(0);
+    let shown = format!("http://127.0.0.1:23402/{directory}/");
+    world.run(&["get", &shown, "-o", out.to_str().expect("text")]).expect(0);
+    world.run(&["get", &format!("{directory}/"), "-o", out.to_str().expect("text")]).expect(2);
     assert_eq!(fs::read(out.join("n.txt")).expect("read"), b"hello");
     // Only the whole is kept, and so only the whole is given up.
     let inside = format!("{directory}/n.txt");
@@ -252,9 +254,9 @@ fn a_file_that_changes_while_it_is_read_is_told() {
                     std::thread::sleep(std::time::Duration::from_millis(1));
                 }
             });
-            let said = put(path);
+            let put = world.run(&["put", path]);
             ended.store(true, std::sync::atomic::Ordering::Relaxed);
-            said
+            put.expect(0).err
         });
         assert!(said.contains("large changed while it was read"), "{said}");
     }
