@@ -36,6 +36,11 @@ pub(crate) fn write(stream: Stream, text: &str) -> io::Result<()> {
     })
 }
 
+/// A text on one line, of which nothing acts on a terminal: whoever names a file or an object does not write to it.
+pub(crate) fn plain(text: &str) -> String {
+    text.replace(char::is_control, "?")
+}
+
 /// Whether a person reads remarks.
 pub(crate) fn is_heard() -> bool {
     SINK.with_borrow(|sink| sink.as_ref().map_or_else(|| io::stderr().is_terminal(), |(terminal, _)| *terminal))

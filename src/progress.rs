@@ -25,7 +25,7 @@ impl Progress {
     /// Progress towards `total` bytes, if that is known.
     pub(crate) fn new(label: &str, total: Option<u64>) -> Self {
         let state = output::can_draw().then(|| {
-            let label = label.replace(char::is_control, "?");
+            let label = output::plain(label);
             Mutex::new(State { started: Instant::now(), total, label, bar: None })
         });
         Self { state }
@@ -74,7 +74,7 @@ pub(crate) fn say(line: std::fmt::Arguments<'_>) {
 
 /// A warning on standard error, for people and logs.
 pub(crate) fn warn(text: &str) {
-    say(format_args!("offs: {}", text.replace(char::is_control, "?")));
+    say(format_args!("offs: {}", output::plain(text)));
 }
 
 /// A remark on standard error, for people at a terminal.

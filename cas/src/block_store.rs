@@ -2,10 +2,16 @@
 
 use std::{any::Any, ops::ControlFlow};
 
-use crate::{Algorithm, Drawn, Result, Sampler, Score};
+use crate::{Algorithm, Drawn, Error, Result, Sampler, Score};
 
 /// The longest block, in bytes.
 pub const MAX_BLOCK: usize = 131_072;
+
+/// Whether a block may have this length.
+pub(crate) fn check_length(block: &[u8]) -> Result<()> {
+    let length = block.len();
+    if (1..=MAX_BLOCK).contains(&length) { Ok(()) } else { Err(Error::BlockLength { length }) }
+}
 
 /// Blocks by score. Blocking and object safe; every implementation passes `conformance`.
 pub trait BlockStore: Send + Sync {
@@ -29,7 +35,7 @@ pub trait BlockStore: Send + Sync {
 
     /// Stores a block that somebody else says has this score, if it has; `false`, and nothing is stored, if not.
     fn put_if(&self, score: &Score, block: &[u8]) -> Result<bool> {
-        if block.is_empty() || block.len() > MAX_BLOCK || !score.matches(block) {
+        if check_length(block).is_err() || !score.matches(block) {
             return Ok(false);
         }
         self.put(score.algorithm(), block).map(|_| true)

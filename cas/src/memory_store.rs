@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, ops::ControlFlow, sync::RwLock};
 
-use crate::{Algorithm, BlockStore, Drawn, Error, MAX_BLOCK, Result, Sampler, Score, permutation::Permutation};
+use crate::{
+    Algorithm, BlockStore, Drawn, MAX_BLOCK, Result, Sampler, Score, block_store::check_length,
+    permutation::Permutation,
+};
 
 /// Blocks in a map. Nothing survives the process; for tests and small jobs.
 #[derive(Default)]
@@ -37,9 +40,7 @@ impl MemoryStore {
 
 impl BlockStore for MemoryStore {
     fn put(&self, algorithm: Algorithm, block: &[u8]) -> Result<Score> {
-        if block.is_empty() || block.len() > MAX_BLOCK {
-            return Err(Error::BlockLength { length: block.len() });
-        }
+        check_length(block)?;
         let score = Score::of(algorithm, block);
         self.write().entry(score).or_insert_with(|| block.to_vec());
         Ok(score)

@@ -17,9 +17,10 @@ use lru::LruCache;
 use rustix::fs::Advice;
 
 use crate::{
-    Algorithm, BlockStore, Change, Drawn, Error, Hold, Index, IndexError, MAX_BLOCK, PackKind, Reachable, RecordHeader,
-    Result, Sampler, Score, TableEntry, Trailer,
+    Algorithm, BlockStore, Change, Drawn, Error, Hold, Index, IndexError, PackKind, Reachable, RecordHeader, Result,
+    Sampler, Score, TableEntry, Trailer,
     appender::{Appender, Uncommitted},
+    block_store::check_length,
     ledger::Ledger,
     lock,
     marks::Marks,
@@ -568,6 +569,14 @@ impl Shared {
         Ok(table.as_chunks().0.iter().filter_map(TableEntry::from_bytes).collect())
     }
 
+    /// Appends a block unless it is there; then it is in use from now on.
+    fn append_new(&self, kind: PackKind, score: Score, block: &[u8]) -> Result<()> {
+        if self.find_and_use(Tag::of(kind), &score)?.is_none() {
+            self.append(kind, score, block)?;
+        }
+        Ok(())
+    }
+
     /// Appends a block to the packs of a kind. Makes room first when the capacity asks for it.
     pub(crate) fn append(&self, kind: PackKind, score: Score, block: &[u8]) -> Result<Place> {
         self.check_room(block.len() as u64)?;
@@ -779,37 +788,27 @@ pub(crate) fn sync_directory(directory: &Path) -> Result<()> {
 
 impl BlockStore for PackStore {
     fn put(&self, algorithm: Algorithm, block: &[u8]) -> Result<Score> {
-        if block.is_empty() || block.len() > MAX_BLOCK {
-            return Err(Error::BlockLength { length: block.len() });
-        }
+        check_length(block)?;
         let score = Score::of(algorithm, block);
-        if self.shared.find_and_use(Tag::Block, &score)?.is_none() {
-            self.shared.append(PackKind::Blocks, score, block)?;
-        }
+        self.shared.append_new(PackKind::Blocks, score, block)?;
         Ok(score)
     }
 
     fn put_many(&self, algorithm: Algorithm, blocks: &[&[u8]]) -> Result<Vec<Score>> {
-        if let Some(block) = blocks.iter().find(|block| block.is_empty() || block.len() > MAX_BLOCK) {
-            return Err(Error::BlockLength { length: block.len() });
-        }
+        blocks.iter().try_for_each(|block| check_length(block))?;
         let scores = Score::of_many(algorithm, blocks);
         for (score, block) in scores.iter().zip(blocks) {
-            if self.shared.find_and_use(Tag::Block, score)?.is_none() {
-                self.shared.append(PackKind::Blocks, *score, block)?;
-            }
+            self.shared.append_new(PackKind::Blocks, *score, block)?;
         }
         Ok(scores)
     }
 
     fn put_if(&self, score: &Score, block: &[u8]) -> Result<bool> {
         // The same, with one hash instead of two.
-        if block.is_empty() || block.len() > MAX_BLOCK || !score.matches(block) {
+        if check_length(block).is_err() || !score.matches(block) {
             return Ok(false);
         }
-        if self.shared.find_and_use(Tag::Block, score)?.is_none() {
-            self.shared.append(PackKind::Blocks, *score, block)?;
-        }
+        self.shared.append_new(PackKind::Blocks, *score, block)?;
         Ok(true)
     }
 
@@ -819,9 +818,7 @@ impl BlockStore for PackStore {
             // A root need not look random (a bare one does not), so it is nobody's randomizer.
             self.shared.do_not_draw(&place);
         }
-        if self.shared.find_and_use(Tag::Copy, &score)?.is_none() {
-            self.shared.append(PackKind::Copies, score, block)?;
-        }
+        self.shared.append_new(PackKind::Copies, score, block)?;
         Ok(score)
     }
 

@@ -17,10 +17,16 @@ pub struct KnownUrl {
     pub pinned: bool,
 }
 
-/// Why something could not be written down; in words for people.
+/// Why something could not be written down.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct BackendError(pub String);
+pub enum BackendError {
+    /// A URL that this store does not list.
+    #[error("this URL is not listed here")]
+    NotListed,
+    /// In words for people.
+    #[error("{0}")]
+    Failed(String),
+}
 
 /// What stands behind the doors. Every method may wait for the disk or for peers.
 pub trait Backend: Send + Sync + 'static {
@@ -47,7 +53,7 @@ pub trait Backend: Send + Sync + 'static {
     /// The URL is no longer pinned.
     ///
     /// # Errors
-    /// When that cannot be written down.
+    /// When it is not listed, or that cannot be written down.
     fn unpin(&self, url: &OffUrl) -> Result<(), BackendError>;
 
     /// URLs that were written down, the newest last.

@@ -207,9 +207,6 @@ impl Router {
             if !url.path.is_empty() {
                 return Err(Trouble::Request("only a whole directory can be unpinned"));
             }
-            if !router.backend.urls().iter().any(|known| known.url.reference == url.reference) {
-                return Err(Trouble::NotListed);
-            }
             Ok::<_, Trouble>(router.backend.unpin(&url)?)
         })
         .await??;

@@ -17,9 +17,6 @@ pub enum Trouble {
     /// A directory has no such entry.
     #[error("the directory has no {0}")]
     NoEntry(String),
-    /// A URL that this store does not list.
-    #[error("this URL is not listed here")]
-    NotListed,
     /// Links in a directory lead nowhere.
     #[error("{0} is a link that leads out of the directory or in a circle")]
     Link(String),
@@ -61,7 +58,9 @@ impl Trouble {
                 StatusCode::NOT_IMPLEMENTED
             }
             Self::Url(_) | Self::Request(_) => StatusCode::BAD_REQUEST,
-            Self::NoRoute | Self::NoEntry(_) | Self::NotListed | Self::Link(_) => StatusCode::NOT_FOUND,
+            Self::NoRoute | Self::NoEntry(_) | Self::Link(_) | Self::Backend(BackendError::NotListed) => {
+                StatusCode::NOT_FOUND
+            }
             Self::File(error) => of_file(error),
             Self::Backend(_) | Self::Worker => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Forbidden(_) => StatusCode::FORBIDDEN,

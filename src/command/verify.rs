@@ -313,7 +313,7 @@ fn print(
         output::line(describe(damage))?;
     }
     for verdict in verdicts {
-        let name = plain(&verdict.name());
+        let name = output::plain(&verdict.name());
         if verdict.healed > 0 {
             output::line(format!("healed {} of {name}", blocks_text(verdict.healed)))?;
         }
@@ -332,11 +332,6 @@ fn print(
     output::line(format!("{blocks} blocks, {bytes} bytes read, {} damages, {urls} URLs{files} followed", damages.len()))
 }
 
-/// Whoever names an object does not write to this terminal.
-fn plain(name: &str) -> String {
-    name.replace(char::is_control, "?")
-}
-
 fn print_bad(verdict: &Verdict, name: &str) -> Result<(), Failure> {
     for score in verdict.gone.iter().take(NAMED) {
         output::line(format!("missing {score}"))?;
@@ -347,7 +342,7 @@ fn print_bad(verdict: &Verdict, name: &str) -> Result<(), Failure> {
     let unreadable: Vec<_> =
         verdict.objects().iter().filter_map(|(name, failure)| Some((name, failure.as_ref()?))).collect();
     for (name, failure) in unreadable.iter().take(NAMED) {
-        output::line(format!("cannot be read: {}: {failure}", plain(name)))?;
+        output::line(format!("cannot be read: {}: {failure}", output::plain(name)))?;
     }
     if let Some(more) = unreadable.len().checked_sub(NAMED + 1) {
         output::line(format!("cannot be read: {} more, see --json", more + 1))?;

@@ -50,7 +50,7 @@ impl HomeBackend {
 }
 
 fn failed(failure: &Failure) -> BackendError {
-    BackendError(report::in_one_line(failure))
+    BackendError::Failed(report::in_one_line(failure))
 }
 
 impl Backend for HomeBackend {
@@ -81,7 +81,7 @@ impl Backend for HomeBackend {
     fn unpin(&self, url: &OffUrl) -> Result<(), BackendError> {
         let listed = Self::urls(self).list();
         if !listed.iter().any(|listed| listed.url.reference == url.reference) {
-            return Err(failed(&Failure::NotListed { url: url.to_string() }));
+            return Err(BackendError::NotListed);
         }
         self.record(Operation::Unpin, url)
     }
