@@ -31,6 +31,7 @@ mod url_database;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing_subscriber::{Layer as _, filter::Targets, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
 use crate::arguments::Arguments;
@@ -53,5 +54,20 @@ pub fn run() -> ExitCode {
         .without_time()
         .with_target(false);
     tracing_subscriber::registry().with(lines.with_filter(Targets::new().with_targets(ours))).init();
+    allow_open_files();
     report::end(&command::run(&arguments))
+}
+
+/// Files that this process may open, when the system lets it choose: packs and connections are files.
+const OPEN_FILES: u64 = 65_536;
+
+/// Takes what the hard limit allows: the soft one is often 1024, for programs that call `select`.
+fn allow_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = limit.maximum.map_or(OPEN_FILES, |most| most.min(OPEN_FILES));
+    if limit.current.is_some_and(|current| current < wanted)
+        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), ..limit })
+    {
+        tracing::debug!(%error, "the limit of open files stays as it is");
+    }
 }

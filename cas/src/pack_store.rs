@@ -55,8 +55,26 @@ impl Default for Options {
 /// Asking the file system costs a system call, so it is asked once for each so many bytes.
 const SLACK: u64 = 4 << 20;
 
-/// Most packs that are kept open for reading.
+/// Packs that are kept open for reading when the system lets this process open few files.
 const OPEN_FILES: NonZeroUsize = NonZeroUsize::new(256).expect("not zero");
+
+/// Most packs that are kept open for reading: 4 TiB of them, which take the kernel some 25 MB.
+const MOST_OPEN_FILES: usize = 16_384;
+
+/// Packs that are kept open for reading: a quarter of the files that this process may open, since connections
+/// are files as well.
+fn open_files() -> NonZeroUsize {
+    let allowed = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let quarter = allowed.map_or(MOST_OPEN_FILES, |allowed| usize::try_from(allowed / 4).unwrap_or(MOST_OPEN_FILES));
+    NonZeroUsize::new(quarter.min(MOST_OPEN_FILES)).map_or(OPEN_FILES, |quarter| quarter.max(OPEN_FILES))
+}
+
+/// The file of a pack, open for reading.
+pub(crate) struct OpenPack {
+    pub(crate) file: File,
+    /// Whether its trailer is known to say what the index says.
+    is_ours: AtomicBool,
+}
 
 /// What the index says of a pack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,7 +190,7 @@ pub(crate) struct Shared {
     pub(crate) next_pack: Arc<AtomicU32>,
     pub(crate) used_bytes: Arc<AtomicU64>,
     unchecked_bytes: AtomicU64,
-    files: Mutex<LruCache<u32, Arc<File>>>,
+    files: Mutex<LruCache<u32, Arc<OpenPack>>>,
     committing: Mutex<()>,
     broken: AtomicBool,
     /// Bytes appended since the last commit, and whether the committer must stop.
@@ -288,7 +306,7 @@ impl PackStore {
             next_pack,
             used_bytes,
             unchecked_bytes: AtomicU64::new(u64::MAX / 2),
-            files: Mutex::new(LruCache::new(OPEN_FILES)),
+            files: Mutex::new(LruCache::new(open_files())),
             committing: Mutex::default(),
             broken: AtomicBool::default(),
             waiting: Mutex::default(),
@@ -454,10 +472,11 @@ impl Shared {
 
     /// The records of a sealed pack, if its table is whole.
     pub(crate) fn whole_table(&self, pack: u32) -> Result<Option<Vec<TableEntry>>> {
-        let Some(file) = self.file(pack)? else { return Ok(None) };
+        let Some(open) = self.file(pack)? else { return Ok(None) };
+        let file = &open.file;
         let path = pack::path(&self.directory, pack);
         let length = file.metadata().map_err(Error::io("read", &path))?.len();
-        let table = pack::read_table(&file, length).map_err(Error::io("read", &path))?;
+        let table = pack::read_table(file, length).map_err(Error::io("read", &path))?;
         Ok(table.map(|(_, entries)| entries))
     }
 
@@ -477,7 +496,7 @@ impl Shared {
         self.quarantine.read().unwrap_or_else(PoisonError::into_inner).contains(score)
     }
 
-    pub(crate) fn file(&self, pack: u32) -> Result<Option<Arc<File>>> {
+    pub(crate) fn file(&self, pack: u32) -> Result<Option<Arc<OpenPack>>> {
         let mut files = lock(&self.files);
         if let Some(file) = files.get(&pack) {
             return Ok(Some(Arc::clone(file)));
@@ -488,9 +507,9 @@ impl Shared {
                 // Blocks are read here and there: the kernel is not to read on behind each of them.
                 rustix::fs::fadvise(&file, 0, None, Advice::Random)
                     .map_err(|error| Error::io("read", &path)(error.into()))?;
-                let file = Arc::new(file);
-                files.put(pack, Arc::clone(&file));
-                Ok(Some(file))
+                let open = Arc::new(OpenPack { file, is_ours: AtomicBool::default() });
+                files.put(pack, Arc::clone(&open));
+                Ok(Some(open))
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(source) => Err(Error::io("open", path)(source)),
@@ -501,8 +520,8 @@ impl Shared {
     pub(crate) fn will_read(&self, pack: u32, from: u64, to: u64) {
         let advise = |file: &File| rustix::fs::fadvise(file, from, NonZeroU64::new(to - from), Advice::WillNeed);
         // Whatever is wrong with the file is told to who reads it.
-        if let Ok(Some(file)) = self.file(pack)
-            && let Err(error) = advise(&file)
+        if let Ok(Some(open)) = self.file(pack)
+            && let Err(error) = advise(&open.file)
         {
             tracing::debug!(pack, %error, "the kernel takes no advice");
         }
@@ -525,8 +544,8 @@ impl Shared {
                 return Ok(Reading::Good);
             }
         }
-        let Some(file) = self.file(place.pack)? else { return Ok(Reading::Gone) };
-        match pack::read_record(&file, place.offset, place.length, buffer) {
+        let Some(open) = self.file(place.pack)? else { return Ok(Reading::Gone) };
+        match pack::read_record(&open.file, place.offset, place.length, buffer) {
             Ok(Some(header))
                 if crc32fast::hash(buffer) == place.checksum
                     && wanted.is_none_or(|wanted| header == wanted.to_bytes()) =>
@@ -548,21 +567,27 @@ impl Shared {
             }
         }
         let info = self.catalogue.read().unwrap_or_else(PoisonError::into_inner).get(&pack).copied();
-        let (Some(info), Some(file)) = (info, self.file(pack)?) else { return Ok(Vec::new()) };
+        let (Some(info), Some(open)) = (info, self.file(pack)?) else { return Ok(Vec::new()) };
         if info.state == PackState::Open {
             // Could not be sealed when the store was opened, so it has no table.
-            let entries = pack::read(&pack::path(&self.directory, pack), &file)?.entries;
+            let entries = pack::read(&pack::path(&self.directory, pack), &open.file)?.entries;
             return Ok(entries.into_iter().skip(as_size(from)).take(as_size(count)).collect());
         }
         let trailer = Trailer { number: pack, records: info.records, offset: info.end, digest: [0; 32] };
-        if !pack::has_trailer(&file, &trailer) {
-            // Another pack lies under this name: the index does not find its blocks here.
-            return Ok(Vec::new());
+        if !open.is_ours.load(Ordering::Relaxed) {
+            if !pack::has_trailer(&open.file, &trailer) {
+                // Another pack lies under this name: the index does not find its blocks here.
+                return Ok(Vec::new());
+            }
+            open.is_ours.store(true, Ordering::Relaxed);
         }
         let count = count.min(u64::from(info.records).saturating_sub(from));
         let mut table = vec![0; as_size(count) * TableEntry::SIZE];
-        let read =
-            std::os::unix::fs::FileExt::read_exact_at(&*file, &mut table, info.end + from * TableEntry::SIZE as u64);
+        let read = std::os::unix::fs::FileExt::read_exact_at(
+            &open.file,
+            &mut table,
+            info.end + from * TableEntry::SIZE as u64,
+        );
         if read.is_err() {
             return Ok(Vec::new());
         }

@@ -154,12 +154,13 @@ impl PackStore {
         shared.blocks.seal()?;
         shared.copies.seal()?;
         shared.commit()?;
-        let Some(file) = shared.file(number)? else { return Ok(false) };
+        let Some(open) = shared.file(number)? else { return Ok(false) };
+        let file = &open.file;
         let entries = indexed(shared, number, kind)?;
         relocate(shared, number, kind, &entries)?;
         let path = pack::path(&shared.directory, number);
-        if pack::number_in_header(&file).map_err(Error::io("read", &path))?.is_some_and(|named| named != number) {
-            rescue(shared, number, &pack::read(&path, &file)?)?;
+        if pack::number_in_header(file).map_err(Error::io("read", &path))?.is_some_and(|named| named != number) {
+            rescue(shared, number, &pack::read(&path, file)?)?;
         }
         remove_packs(shared, &[number])?;
         Ok(true)
@@ -234,15 +235,16 @@ impl Scrub<'_> {
         let path = pack::path(&shared.directory, number);
         // What is cached may be an old handle of a file that is gone.
         shared.forget_file(number);
-        let Some(file) = shared.file(number)? else {
+        let Some(open) = shared.file(number)? else {
             (self.report)(Damage::Pack { pack: number });
             shared.missing.write().unwrap_or_else(PoisonError::into_inner).insert(number);
             return Ok(true);
         };
         let length = fs::metadata(&path).map_err(Error::io("read", &path))?.len();
-        let contents = pack::read(&path, &file)?;
+        let file = &open.file;
+        let contents = pack::read(&path, file)?;
         let mut sound = true;
-        let named = pack::number_in_header(&file).map_err(Error::io("read", &path))?;
+        let named = pack::number_in_header(file).map_err(Error::io("read", &path))?;
         if contents.kind != Some(kind) || named != Some(number) {
             (self.report)(Damage::PackHeader { pack: number });
             sound = false;
