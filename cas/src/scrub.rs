@@ -255,7 +255,7 @@ impl Scrub<'_> {
         }
         let mut block = Vec::new();
         for entry in contents.entries.iter().filter(|entry| entry.end() <= length) {
-            sound &= self.record(number, kind, &file, entry, &mut block)?;
+            sound &= self.record(number, kind, file, entry, &mut block)?;
         }
         Ok(sound)
     }
