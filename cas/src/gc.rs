@@ -105,7 +105,7 @@ impl Shared {
         // looked at: what he wrote to stays, and so does what he read, as long as this hold keeps the marks of it.
         let _hold = self.hold();
         let horizon = self.horizon();
-        let needed = Marks::new(self.options.pack_size);
+        let needed = Marks::default();
         let mut failure = None;
         let visiting = Visiting::of(self);
         reachable
@@ -121,6 +121,12 @@ impl Shared {
         drop(visiting);
         if let Some(error) = failure {
             return Err(error);
+        }
+        // What was written to since is not known yet: there the marks of who writes stay.
+        for (number, info) in self.catalogue.read().unwrap_or_else(PoisonError::into_inner).iter() {
+            if *number < horizon.of(info.kind) {
+                self.kept.copy(*number, &needed);
+            }
         }
         let mut collection =
             Collection { shared: self, needed, report, kept: BTreeMap::new(), emptied: Vec::new(), postponed: false };
@@ -293,6 +299,9 @@ pub(crate) fn relocate(shared: &Shared, number: u32, kind: PackKind, keep: &[Tab
                 if shared.undrawn.contains(&place) {
                     shared.do_not_draw(&moved);
                 }
+                if shared.kept.contains(&place) {
+                    shared.kept.set(&moved);
+                }
             }
             Reading::Damaged | Reading::Gone if kind == PackKind::Copies => shared.forget_copy(&entry.score, &place)?,
             Reading::Damaged | Reading::Gone => shared.quarantine(&entry.score, &place)?,
@@ -327,13 +336,12 @@ pub(crate) fn remove_packs(shared: &Shared, numbers: &[u32]) -> Result<()> {
         shared.forget_file(*number);
         shared.used_bits.clear(*number);
         shared.undrawn.clear(*number);
+        shared.kept.clear(*number);
         shared.used_bytes.fetch_sub(length, Ordering::Relaxed);
         gone.insert(*number);
     }
     sync_directory(&shared.directory)?;
-    let changes: Vec<_> = gone
-        .iter()
-        .flat_map(|number| [Tag::Pack, Tag::Used, Tag::Undrawn].map(|tag| Change::Delete(tag.pack(*number))))
-        .collect();
+    let changes: Vec<_> =
+        gone.iter().flat_map(|number| Tag::OF_PACK.map(|tag| Change::Delete(tag.pack(*number)))).collect();
     Ok(shared.index.apply(&changes)?)
 }

@@ -31,10 +31,13 @@ use crate::{
     writer::Writer,
 };
 
+/// Largest size at which a pack is sealed, in bytes.
+pub(crate) const MOST_PACK_SIZE: u64 = 256 << 20;
+
 /// Settings of a [`PackStore`].
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Packs are sealed at this size, in bytes.
+    /// Packs are sealed at this size, in bytes; at most 256 MiB.
     pub pack_size: u64,
     /// Most bytes that packs may take; `None` for as many as the disk has.
     pub capacity: Option<u64>,
@@ -48,7 +51,13 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { pack_size: 256 << 20, capacity: None, reserve: 16 << 20, commit_every: 32 << 20, index_cache: 64 << 20 }
+        Self {
+            pack_size: MOST_PACK_SIZE,
+            capacity: None,
+            reserve: 16 << 20,
+            commit_every: 32 << 20,
+            index_cache: 64 << 20,
+        }
     }
 }
 
@@ -175,6 +184,10 @@ pub(crate) struct Shared {
     /// Records that are not drawn as randomizers: roots, and what is no longer in the index. Kept in the index's
     /// own batches, so that drawing asks the index nothing.
     pub(crate) undrawn: Marks,
+    /// Places of blocks that are likely to stay: those that pins needed when that was last found out, and those that
+    /// were put or drawn here since. A hint: of all blocks they are drawn first, so that what could be dropped does
+    /// not become needed.
+    pub(crate) kept: Marks,
     /// Packs whose `undrawn` the next commit writes.
     undrawn_changed: Mutex<HashSet<u32>>,
     /// Read while a block is looked up and marked as used, written while blocks are dropped:
@@ -251,15 +264,17 @@ impl PackStore {
         }
         let discarded = discard_index(directory, anew)?;
         let index = open_index(&directory.join("index"))?;
+        options.pack_size = options.pack_size.min(MOST_PACK_SIZE);
         if let Some(capacity) = options.capacity {
             // Nothing is evicted from the open pack, so it must be a small part of a small store.
             options.pack_size = options.pack_size.min((capacity / 16).max(1 << 20));
         }
-        let used_bits = Marks::new(options.pack_size);
-        let undrawn = Marks::new(options.pack_size);
-        let held = Arc::new(Marks::new(options.pack_size));
+        let used_bits = Marks::default();
+        let undrawn = Marks::default();
+        let kept = Marks::default();
+        let held = Arc::new(Marks::default());
         let ledger = Ledger::open(index.as_ref())?;
-        let recovered = recovery::recover(&packs, index.as_ref(), &ledger, &used_bits, &undrawn)?;
+        let recovered = recovery::recover(&packs, index.as_ref(), &ledger, (&used_bits, &undrawn, &kept))?;
         if let Some(discarded) = discarded {
             // Opened again for its notes alone; if it cannot be read, that is why it was thrown away.
             let kept = open_index(&discarded).and_then(|old| Ok(notes::take_over(old.as_ref(), index.as_ref())?));
@@ -296,6 +311,7 @@ impl PackStore {
             used_bits,
             held,
             undrawn,
+            kept,
             undrawn_changed: Mutex::default(),
             dropping: RwLock::default(),
             collecting: Mutex::default(),
@@ -354,14 +370,14 @@ impl PackStore {
         shared.options.capacity.map_or(free, |capacity| free.min(capacity.saturating_sub(used)))
     }
 
-    /// Packs of a kind that are there, with the number of records in the index.
-    pub(crate) fn packs_of(&self, kind: PackKind) -> Vec<(u32, u32)> {
+    /// Packs of a kind that are there.
+    pub(crate) fn packs_of(&self, kind: PackKind) -> Vec<(u32, PackInfo)> {
         let missing = self.shared.missing.read().unwrap_or_else(PoisonError::into_inner);
         let catalogue = self.shared.catalogue.read().unwrap_or_else(PoisonError::into_inner);
         catalogue
             .iter()
             .filter(|(number, info)| info.kind == kind && info.state != PackState::Dead && !missing.contains(number))
-            .map(|(number, info)| (*number, info.records))
+            .map(|(number, info)| (*number, *info))
             .collect()
     }
 
@@ -595,11 +611,11 @@ impl Shared {
     }
 
     /// Appends a block unless it is there; then it is in use from now on.
-    fn append_new(&self, kind: PackKind, score: Score, block: &[u8]) -> Result<()> {
-        if self.find_and_use(Tag::of(kind), &score)?.is_none() {
-            self.append(kind, score, block)?;
+    fn append_new(&self, kind: PackKind, score: Score, block: &[u8]) -> Result<Place> {
+        match self.find_and_use(Tag::of(kind), &score)? {
+            Some(place) => Ok(place),
+            None => self.append(kind, score, block),
         }
-        Ok(())
     }
 
     /// Appends a block to the packs of a kind. Makes room first when the capacity asks for it.
@@ -784,13 +800,11 @@ impl Shared {
         }
     }
 
-    fn save_used_bits(&self) -> Result<()> {
-        let changes: Vec<_> = self
-            .used_bits
-            .to_values()
-            .into_iter()
-            .map(|(pack, bits)| Change::Put(Tag::Used.pack(pack), bits))
-            .collect();
+    fn save_hints(&self) -> Result<()> {
+        let values = |tag: Tag, marks: &Marks| {
+            marks.to_values().into_iter().map(move |(pack, bits)| Change::Put(tag.pack(pack), bits))
+        };
+        let changes: Vec<_> = values(Tag::Used, &self.used_bits).chain(values(Tag::Kept, &self.kept)).collect();
         Ok(self.index.apply(&changes)?)
     }
 }
@@ -815,7 +829,8 @@ impl BlockStore for PackStore {
     fn put(&self, algorithm: Algorithm, block: &[u8]) -> Result<Score> {
         check_length(block)?;
         let score = Score::of(algorithm, block);
-        self.shared.append_new(PackKind::Blocks, score, block)?;
+        let place = self.shared.append_new(PackKind::Blocks, score, block)?;
+        self.shared.kept.set(&place);
         Ok(score)
     }
 
@@ -823,7 +838,8 @@ impl BlockStore for PackStore {
         blocks.iter().try_for_each(|block| check_length(block))?;
         let scores = Score::of_many(algorithm, blocks);
         for (score, block) in scores.iter().zip(blocks) {
-            self.shared.append_new(PackKind::Blocks, *score, block)?;
+            let place = self.shared.append_new(PackKind::Blocks, *score, block)?;
+            self.shared.kept.set(&place);
         }
         Ok(scores)
     }
@@ -908,6 +924,7 @@ impl BlockStore for PackStore {
             // one would go into a tuple that nobody can read. The record's own header has a checksum.
             let record = RecordHeader { score: drawn.score, length: place.length, checksum: place.checksum };
             if here && matches!(self.shared.read_record(place, Some(&record), buffer)?, Reading::Good) {
+                self.shared.kept.set(place);
                 return Ok(true);
             }
         }
@@ -991,7 +1008,7 @@ impl Drop for PackStore {
     fn drop(&mut self) {
         let shared = &self.shared;
         // Who needs durability has called sync; what is left is committed as a courtesy.
-        let saved = shared.commit().and_then(|()| shared.save_used_bits());
+        let saved = shared.commit().and_then(|()| shared.save_hints());
         lock(&shared.waiting).1 = true;
         shared.wake.notify_all();
         shared.writer.stop();

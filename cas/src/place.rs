@@ -63,6 +63,8 @@ pub(crate) enum Tag {
     Used,
     /// Pack number -> which of its records are not drawn as randomizers.
     Undrawn,
+    /// Pack number -> which of its blocks are likely to stay.
+    Kept,
     /// Nothing -> version of arrivals and fingerprints, and how far the arrivals go.
     Ledger,
     /// Arrival number, 8 bytes big-endian -> score.
@@ -74,6 +76,9 @@ pub(crate) enum Tag {
 }
 
 impl Tag {
+    /// What the index says of a pack: all of it goes with the pack.
+    pub(crate) const OF_PACK: [Self; 4] = [Self::Pack, Self::Used, Self::Undrawn, Self::Kept];
+
     /// Under which tag the blocks of a pack are found.
     pub(crate) const fn of(kind: PackKind) -> Self {
         match kind {
@@ -90,6 +95,7 @@ impl Tag {
             Self::Pack => b'p',
             Self::Used => b'u',
             Self::Undrawn => b'n',
+            Self::Kept => b'k',
             Self::Ledger => b'l',
             Self::Arrival => b'a',
             Self::Leaf => b'f',

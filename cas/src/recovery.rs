@@ -37,8 +37,7 @@ pub(crate) fn recover(
     packs: &Path,
     index: &dyn Index,
     ledger: &Ledger,
-    used: &Marks,
-    undrawn: &Marks,
+    (used, undrawn, kept): (&Marks, &Marks, &Marks),
 ) -> Result<Recovered> {
     let mut catalogue = read_catalogue(index)?;
     let mut files = list(packs)?;
@@ -47,7 +46,7 @@ pub(crate) fn recover(
             let path = pack::path(packs, number);
             fs::remove_file(&path).map_err(Error::io("remove", &path))?;
         }
-        index.apply(&[Tag::Pack, Tag::Used, Tag::Undrawn].map(|tag| Change::Delete(tag.pack(number))))?;
+        index.apply(&Tag::OF_PACK.map(|tag| Change::Delete(tag.pack(number))))?;
         catalogue.remove(&number);
     }
     // Without any entry the index is new, or was thrown away: then a record with wrong bytes is damage
@@ -100,10 +99,12 @@ pub(crate) fn recover(
         quarantine.insert(score_of_key(key)?);
         Ok(())
     })?;
-    scan(index, Tag::Used, |key, value| {
-        used.load(pack_of_key(key)?, value);
-        Ok(())
-    })?;
+    for (tag, marks) in [(Tag::Used, used), (Tag::Kept, kept)] {
+        scan(index, tag, |key, value| {
+            marks.load(pack_of_key(key)?, value);
+            Ok(())
+        })?;
+    }
     Ok(Recovered {
         next_pack: highest.map_or(1, |highest| highest + 1),
         bytes: files.values().sum(),

@@ -1,8 +1,10 @@
 //! Drawing stored blocks at random, without a scan.
 
+use std::collections::VecDeque;
+
 use crate::{
-    Algorithm, MAX_BLOCK, PackKind, Result, Score, TableEntry, pack_store::PackStore, permutation::Permutation,
-    place::Place,
+    Algorithm, MAX_BLOCK, PackKind, RECORD_HEADER, Result, Score, TableEntry, pack_store::PackStore,
+    permutation::Permutation, place::Place,
 };
 
 /// A block that a sampler drew.
@@ -33,46 +35,96 @@ const RUN: u64 = 16;
 /// Below this many records the runs are single records: the store fits in memory, and mixing is worth more.
 const SMALL: u64 = 4096;
 
-/// Draws from packs: a permutation over runs of neighbouring records.
+/// Of so many runs the one is drawn first of which most is likely to stay.
+const CHOICE: usize = 4;
+
+/// Draws from packs: a permutation over runs of neighbouring records, of which those come first that are likely to
+/// stay: what is drawn becomes needed, and what could be dropped should stay so.
 ///
 /// Its cost does not depend on the size of the store but for one sum over the list of packs at the start.
 pub(crate) struct PackSampler<'a> {
     store: &'a PackStore,
     algorithm: Algorithm,
-    run: u64,
-    /// Pack, its number of records, and the number of runs in it and all packs before it.
-    packs: Vec<(u32, u32, u64)>,
+    /// Records of a run.
+    length: u64,
+    packs: Vec<Pack>,
     order: Permutation,
+    /// Runs that were passed over. Their turn comes when the order is through.
+    passed_over: VecDeque<u64>,
     drawn: std::vec::IntoIter<TableEntry>,
     pack: u32,
+}
+
+struct Pack {
+    number: u32,
+    records: u64,
+    /// Where they end.
+    end: u64,
+    /// Number of runs in all packs before it.
+    before: u64,
+}
+
+/// Neighbouring records of a pack.
+#[derive(Clone, Copy)]
+struct Run {
+    /// Which of the sampler's packs.
+    at: usize,
+    /// The first record.
+    from: u64,
+    count: u64,
 }
 
 impl<'a> PackSampler<'a> {
     pub(crate) fn new(store: &'a PackStore, algorithm: Algorithm, seed: u64) -> Self {
         let catalogue = store.packs_of(PackKind::Blocks);
-        let records: u64 = catalogue.iter().map(|(_, records)| u64::from(*records)).sum();
-        let run = if records < SMALL { 1 } else { RUN };
+        let records: u64 = catalogue.iter().map(|(_, info)| u64::from(info.records)).sum();
+        let length = if records < SMALL { 1 } else { RUN };
         let mut runs = 0;
         let packs = catalogue
             .into_iter()
-            .map(|(pack, records)| {
-                runs += u64::from(records).div_ceil(run);
-                (pack, records, runs)
+            .map(|(number, info)| {
+                let records = u64::from(info.records);
+                let before = runs;
+                runs += records.div_ceil(length);
+                Pack { number, records, end: info.end, before }
             })
             .collect();
-        let order = Permutation::new(runs, seed);
-        Self { store, algorithm, run, packs, order, drawn: Vec::new().into_iter(), pack: 0 }
+        let (order, passed_over) = (Permutation::new(runs, seed), VecDeque::new());
+        Self { store, algorithm, length, packs, order, passed_over, drawn: Vec::new().into_iter(), pack: 0 }
     }
 
-    fn draw_run(&mut self, number: u64) -> Result<()> {
-        let at = self.packs.partition_point(|(_, _, runs)| *runs <= number);
-        let before = at.checked_sub(1).map_or(0, |before| self.packs[before].2);
-        let Some(&(pack, records, _)) = self.packs.get(at) else { return Ok(()) };
-        let from = (number - before) * self.run;
-        let count = self.run.min(u64::from(records) - from);
-        self.pack = pack;
-        self.drawn = self.store.entries(pack, from, count)?.into_iter();
-        Ok(())
+    /// The next run: of a few the one that has most blocks that are likely to stay.
+    fn next_run(&mut self) -> Option<Run> {
+        let mut best: Option<(u32, u64, Run)> = None;
+        for _ in 0..CHOICE {
+            let Some(number) = self.order.next() else { break };
+            let run = self.run(number);
+            let kept = self.kept(&run);
+            if best.as_ref().is_some_and(|(most, ..)| *most >= kept) {
+                self.passed_over.push_back(number);
+            } else if let Some((_, other, _)) = best.replace((kept, number, run)) {
+                self.passed_over.push_back(other);
+            }
+            if u64::from(kept) == run.count {
+                break;
+            }
+        }
+        let best = best.map(|(.., run)| run);
+        best.or_else(|| self.passed_over.pop_front().map(|number| self.run(number)))
+    }
+
+    fn run(&self, number: u64) -> Run {
+        let at = self.packs.partition_point(|pack| pack.before <= number) - 1;
+        let from = (number - self.packs[at].before) * self.length;
+        Run { at, from, count: self.length.min(self.packs[at].records - from) }
+    }
+
+    /// How many blocks of a run are likely to stay: where they lie is told from the mean size of the pack's records.
+    fn kept(&self, run: &Run) -> u32 {
+        let pack = &self.packs[run.at];
+        let offset =
+            |record: u64| RECORD_HEADER as u64 + pack.end.saturating_sub(RECORD_HEADER as u64) * record / pack.records;
+        self.store.shared.kept.count(pack.number, offset(run.from), offset(run.from + run.count))
     }
 }
 
@@ -86,8 +138,9 @@ impl Sampler for PackSampler<'_> {
                     return Ok(Some(Drawn { score: entry.score, place: Some(place) }));
                 }
             }
-            let Some(number) = self.order.next() else { return Ok(None) };
-            self.draw_run(number)?;
+            let Some(Run { at, from, count }) = self.next_run() else { return Ok(None) };
+            self.pack = self.packs[at].number;
+            self.drawn = self.store.entries(self.pack, from, count)?.into_iter();
         }
     }
 }

@@ -84,13 +84,7 @@ impl PackStore {
         progress: &mut dyn FnMut(u64),
     ) -> Result<ScrubReport> {
         self.shared.commit()?;
-        let mut scrub = Scrub {
-            store: self,
-            seen: Marks::new(self.shared.options.pack_size),
-            total: ScrubReport::default(),
-            report,
-            progress,
-        };
+        let mut scrub = Scrub { store: self, seen: Marks::default(), total: ScrubReport::default(), report, progress };
         let packs: Vec<_> = {
             let catalogue = self.shared.catalogue.read().unwrap_or_else(PoisonError::into_inner);
             catalogue.iter().map(|(number, info)| (*number, *info)).collect()
@@ -171,7 +165,7 @@ impl PackStore {
         let missing: Vec<_> =
             self.shared.missing.read().unwrap_or_else(PoisonError::into_inner).iter().copied().collect();
         for number in missing {
-            let gone = [Tag::Pack, Tag::Used, Tag::Undrawn].map(|tag| crate::Change::Delete(tag.pack(number)));
+            let gone = Tag::OF_PACK.map(|tag| crate::Change::Delete(tag.pack(number)));
             self.shared.index.apply(&gone)?;
             self.shared.catalogue.write().unwrap_or_else(PoisonError::into_inner).remove(&number);
             self.shared.missing.write().unwrap_or_else(PoisonError::into_inner).remove(&number);

@@ -569,3 +569,56 @@ fn fill_pinned(store: &PackStore, pinned: &[Score]) -> Vec<Score> {
     }
     panic!("a store of 8 MiB took 25 MiB of pinned blocks");
 }
+
+/// Draws everything.
+fn draw_all(store: &PackStore, algorithm: Algorithm) -> Vec<Score> {
+    let mut sampler = store.sampler(algorithm, 1);
+    std::iter::from_fn(|| sampler.next().expect("draw").map(|drawn| drawn.score)).collect()
+}
+
+#[test]
+fn what_is_likely_to_stay_is_drawn_first() {
+    let home = Home::new();
+    let store = home.open();
+    let pushed: Vec<_> = (0..240).map(|n| Score::of(Algorithm::Sha256, &block(n))).collect();
+    for (n, score) in (0..).zip(&pushed) {
+        assert!(store.put_if(score, &block(n)).expect("put"));
+    }
+    let own = fill(&store, 240..320);
+    store.sync().expect("sync");
+    let first = |store: &PackStore| {
+        let drawn = draw_all(store, Algorithm::Sha256);
+        assert_eq!(drawn.len(), 320, "each once");
+        drawn[..40].iter().filter(|score| own.contains(score)).count()
+    };
+    // By chance it would be 10.
+    assert!(first(&store) >= 20, "{}", first(&store));
+    drop(store);
+    let store = home.open();
+    assert!(first(&store) >= 20, "it is remembered");
+    // What pins need is what stays, whoever put it.
+    store.collect(&Pins(pushed[..80].to_vec()), Goal::AtMost(250 * FULL as u64)).expect("collect");
+    let drawn = draw_all(&store, Algorithm::Sha256);
+    let needed = drawn[..40].iter().filter(|score| pushed[..80].contains(score)).count();
+    assert!(needed >= 20, "{needed} of 40");
+}
+
+#[test]
+fn a_small_capacity_does_not_confuse_the_blocks_of_large_packs() {
+    let mut home = Home::new();
+    home.options.pack_size = Options::default().pack_size;
+    let store = home.open();
+    fill(&store, 0..200);
+    let root = store.put_twice(Algorithm::Sha256, &block(200)).expect("put");
+    fill(&store, 201..300);
+    drop(store);
+    home.options.capacity = Some(64 << 20);
+    let store = home.open();
+    let drawn = draw_all(&store, Algorithm::Sha256);
+    assert!(!drawn.contains(&root), "a root is nobody's randomizer");
+    assert_eq!(drawn.len(), 299);
+    // Of one pack, one block is needed.
+    let pin = Score::of(Algorithm::Sha256, &block(250));
+    let report = store.collect(&Pins(vec![pin]), Goal::Unreachable).expect("collect");
+    assert_eq!((report.kept, report.dropped), (1, 300), "the root and its copy go, too");
+}
