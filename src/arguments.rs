@@ -41,7 +41,7 @@ pub(crate) enum Command {
     Get(Get),
     /// Say what a URL is, how it is stored and how much of it is here
     Info(Info),
-    /// List the URLs that were stored or pinned here
+    /// List the URLs that were stored or pinned here, or what is in a directory
     Ls(Ls),
     /// Keep everything that URLs need
     Pin(Urls),
@@ -243,7 +243,9 @@ pub(crate) struct Info {
 
 #[derive(Debug, Args)]
 pub(crate) struct Ls {
-    /// With length, time and whether it is pinned
+    /// What is in this directory, or below a path in it; else the URLs that were stored or pinned here
+    pub(crate) url: Option<String>,
+    /// With length, time and whether it is pinned; of what is in a directory with mode, length and time
     #[arg(long, short)]
     pub(crate) long: bool,
     /// One JSON object a line

@@ -70,6 +70,9 @@ pub(crate) enum Failure {
     /// A range of or a stream for something that has none.
     #[error("{what} is a directory")]
     IsDirectory { what: String },
+    /// What is in a file was asked for.
+    #[error("the URL names a file and not a directory")]
+    NotDirectory,
     /// The range starts after the end.
     #[error("the range starts at {first}, but the file has {length} bytes")]
     Range { first: u64, length: u64 },

@@ -69,6 +69,7 @@ pub(crate) fn code(failure: &Failure) -> u8 {
         | Failure::IsLink { .. }
         | Failure::Inside { .. }
         | Failure::IsDirectory { .. }
+        | Failure::NotDirectory
         | Failure::Item(_)
         | Failure::KeyFile { .. }
         | Failure::NoPort { .. }
@@ -197,6 +198,7 @@ fn hint(failure: &Failure) -> Option<&'static str> {
             cas::Error::Damaged { .. } => Some("run `offs verify --heal`"),
             _ => None,
         },
+        Failure::NotDirectory => Some("`offs info` says what it is, `offs get` gets it"),
         Failure::File(offs::Error::Lost { .. }) => {
             Some("nothing here can rebuild it; if you have the file elsewhere, put it again")
         }

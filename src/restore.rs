@@ -33,18 +33,27 @@ impl Finish {
     }
 }
 
-/// Restores the directory into `target`, which is made and must not exist.
+/// The path of an entry as seen from a directory; `None` when it is neither that nor in it.
+pub(crate) fn below<'a>(path: &'a [u8], directory: &[u8]) -> Option<&'a [u8]> {
+    let rest = path.strip_prefix(directory)?;
+    if directory.is_empty() || rest.is_empty() { Some(rest) } else { rest.strip_prefix(b"/") }
+}
+
+/// Restores what is at `from` in the directory, all of it when that is empty, into `target`, which is made and
+/// must not exist.
 ///
 /// Every path was checked by the reader: it is relative, has no `..`, and its parent is a directory that was
 /// made here a moment ago, so nothing is written through a link or outside of `target`.
 pub(crate) fn restore(
     store: &dyn BlockStore,
     file: &FileReader<'_>,
+    from: &[u8],
     target: &Path,
     progress: &Progress,
 ) -> Result<Finish, Failure> {
     let state = std::cell::RefCell::new(Restore {
         store,
+        from,
         target,
         packed: None,
         packed_read: 0,
@@ -61,6 +70,7 @@ pub(crate) fn restore(
 
 struct Restore<'a> {
     store: &'a dyn BlockStore,
+    from: &'a [u8],
     target: &'a Path,
     packed: Option<FileReader<'a>>,
     /// How far the packed file was read in order, and the hash of that.
@@ -100,11 +110,8 @@ impl Restore<'_> {
     }
 
     fn entry(&mut self, entry: &Entry) -> Result<(), Failure> {
-        let path = if entry.path.is_empty() {
-            self.target.to_owned()
-        } else {
-            self.target.join(OsStr::from_bytes(&entry.path))
-        };
+        let Some(path) = below(&entry.path, self.from) else { return Ok(()) };
+        let path = if path.is_empty() { self.target.to_owned() } else { self.target.join(OsStr::from_bytes(path)) };
         let stamp = Stamp { seconds: entry.mtime, nanoseconds: entry.nsec };
         let failed = |source| Failure::io("create", &path, source);
         match &entry.node {
@@ -164,7 +171,8 @@ impl Restore<'_> {
     /// Compares the packed file with its root's hash, as every file that is read whole is. Pieces that came
     /// in order were hashed on their way; else it is read once more.
     fn check_packed(&self) -> Result<(), Failure> {
-        let Some(packed) = &self.packed else { return Ok(()) };
+        // Of a part only the blocks were read that it needs, each of them checked by its score.
+        let Some(packed) = self.packed.as_ref().filter(|_| self.from.is_empty()) else { return Ok(()) };
         if self.packed_read < packed.length() {
             return Ok(packed.copy(&mut std::io::sink(), &|_| {})?);
         }

@@ -27,7 +27,7 @@ pub(crate) fn run(home: &Access, get: &Get) -> Result<(), Failure> {
     let file = open(store, &url)?;
     if url.path.is_empty() {
         return if file.root().kind == Kind::Directory {
-            get_directory(home, &url, &file, get)
+            get_directory(home, &url, b"", &file, get)
         } else {
             let whole = 0..file.length();
             get_file(&url, &file, whole, true, get)
@@ -36,7 +36,7 @@ pub(crate) fn run(home: &Access, get: &Get) -> Result<(), Failure> {
     let (entry, head) = restore::find(&file, &url.path)?;
     let shown = || String::from_utf8_lossy(&entry.path).into_owned();
     match entry.node {
-        Node::Directory => Err(Failure::IsDirectory { what: shown() }),
+        Node::Directory => get_directory(home, &url, &entry.path, &file, get),
         Node::Link { target } => {
             Err(Failure::IsLink { path: shown(), target: String::from_utf8_lossy(&target).into_owned() })
         }
@@ -139,8 +139,12 @@ fn target(url: &OffUrl, get: &Get) -> Result<Option<PathBuf>, Failure> {
     if name.symlink_metadata().is_ok() { Err(Failure::Exists { path: name }) } else { Ok(Some(name)) }
 }
 
-fn get_directory(home: &Access, url: &OffUrl, file: &FileReader<'_>, get: &Get) -> Result<(), Failure> {
-    let what = || url.name.clone().unwrap_or_else(|| "it".to_owned());
+/// Restores a directory, or what is at a path in it.
+fn get_directory(home: &Access, url: &OffUrl, from: &[u8], file: &FileReader<'_>, get: &Get) -> Result<(), Failure> {
+    let what = || match from {
+        b"" => url.name.clone().unwrap_or_else(|| "it".to_owned()),
+        path => String::from_utf8_lossy(path).into_owned(),
+    };
     let Some(target) = target(url, get)? else { return Err(Failure::IsDirectory { what: what() }) };
     if get.range.is_some() {
         return Err(Failure::IsDirectory { what: what() });
@@ -158,7 +162,7 @@ fn get_directory(home: &Access, url: &OffUrl, file: &FileReader<'_>, get: &Get) 
     let _unfinished = Unfinished::new(partial.path());
     let progress = Progress::new(&target.to_string_lossy(), None);
     let inside = partial.path().join("tree");
-    let restored = restore::restore(home.store.as_ref(), file, &inside, &progress);
+    let restored = restore::restore(home.store.as_ref(), file, from, &inside, &progress);
     let finish = restored.inspect_err(|_| restore::make_removable(&inside))?;
     fs::rename(&inside, &target).map_err(failed)?;
     finish.apply(&target)

@@ -21,7 +21,7 @@ use clap::CommandFactory as _;
 use offs::OffUrl;
 
 use crate::{
-    arguments::{Arguments, Command, Repair},
+    arguments::{Arguments, Command, Ls, Repair},
     bench,
     control::remote_command,
     failure::Failure,
@@ -46,6 +46,18 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
             parse_url(&get.url)?;
             let access = access(arguments)?;
             get::run(&access, get).map_err(|failure| unanswered(&access, failure))
+        }
+        Command::Ls(Ls { url: Some(url), long, json }) => {
+            let url = parse_url(url)?;
+            let access = access(arguments)?;
+            let form = if *json {
+                ls::Form::Json
+            } else if *long {
+                ls::Form::Long
+            } else {
+                ls::Form::Paths
+            };
+            ls::inside(&access, &url, form).map_err(|failure| unanswered(&access, failure))
         }
         Command::Serve(serve) => serve::run(arguments, serve),
         Command::Repair(Repair::Index) => repair_index(arguments),

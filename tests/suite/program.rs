@@ -186,11 +186,62 @@ fn directories_come_back_as_they_were() {
     world.get(&url).expect(2);
     let info = world.run(&["info", &url]).expect(0).text();
     assert!(info.contains("305 files, 6 directories, 2 links"), "{info}");
+    // A part of it.
+    let deep = format!("{url}/deep");
+    world.run(&["get", &deep]).expect(0);
+    assert_eq!(describe(&world.path("deep")), describe(&world.path("tree/deep")));
+    world.run(&["get", &deep]).expect(1);
+    world.run(&["get", &format!("{url}/empty"), "-o", "nothing"]).expect(0);
+    assert_eq!(describe(&world.path("nothing")), describe(&world.path("tree/empty")));
+    world.run(&["get", &deep, "-o", "x", "--range", "0-1"]).expect(2);
     // So that the temporary directory can be removed by those who are not root.
-    for tree in ["tree", "back"] {
-        let path = world.path(tree).join("deep/er/and");
-        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("mode");
+    for and in ["tree/deep/er/and", "back/deep/er/and", "deep/er/and"] {
+        fs::set_permissions(world.path(and), fs::Permissions::from_mode(0o755)).expect("mode");
     }
+}
+
+#[test]
+fn what_is_in_a_directory_is_listed() {
+    let world = World::new();
+    make_tree(&world.path("tree"));
+    let url = world.put(&["tree"]);
+    let list = |arguments: &[&str]| world.run(&[&["ls"], arguments].concat()).expect(0).text();
+    let all = list(&[&url]);
+    assert_eq!(all.lines().count(), 312, "{all}");
+    assert_eq!(all.lines().filter(|line| line.starts_with("deep/er/and/")).count(), 302, "{all}");
+    for line in
+        ["absolute link", "deep.txt", "deep/", "deep/er/and/deeper/", "empty/", "empty file", "odd ? \u{fffd} name"]
+    {
+        assert!(all.lines().any(|other| other == line), "{line} is not in\n{all}");
+    }
+    let below = list(&["-l", &format!("{url}/deep/er")]);
+    assert_eq!(below.lines().count(), 303, "{below}");
+    assert!(
+        below.lines().any(|line| line.starts_with("-r--------        1 B ") && line.ends_with(" deep/er/x")),
+        "{below}"
+    );
+    assert!(below.lines().any(|line| line.starts_with("dr-xr-xr-x ") && line.ends_with(" deep/er/and/")), "{below}");
+    let links = list(&["-l", &format!("{url}/deep/link")]);
+    assert!(links.starts_with("l") && links.ends_with(" deep/link -> ../outside"), "{links}");
+    // Each line has a URL that opens, whatever the name.
+    for line in list(&["--json", &url]).lines() {
+        let entry: serde_json::Value = serde_json::from_str(line).expect("JSON");
+        let path = entry["path"].as_str().expect("text");
+        if path.starts_with("odd") || path == "large" {
+            let got = world.get(entry["url"].as_str().expect("text")).expect(0);
+            assert_eq!(
+                got.out.len(),
+                usize::try_from(entry["length"].as_u64().expect("number")).expect("small"),
+                "{path}"
+            );
+        }
+    }
+    world.run(&["ls", &format!("{url}/not")]).expect(4);
+    world.run(&["ls", &format!("{url}/dee")]).expect(4);
+    let file = world.run_with(&["put", "-"], b"x").expect(0).text();
+    assert!(world.run(&["ls", &file]).expect(2).err.contains("not a directory"));
+    world.run(&["ls", "nothing"]).expect(2);
+    fs::set_permissions(world.path("tree/deep/er/and"), fs::Permissions::from_mode(0o755)).expect("mode");
 }
 
 #[test]
