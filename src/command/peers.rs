@@ -60,7 +60,9 @@ pub(crate) fn to_json(peers: &Peers, peer: &PeerId) -> Value {
         "peer": peer.to_string(),
         "member": peers.is_member(peer),
         "reachable": peers.is_reachable(peer),
-        "trouble": ban.or_else(|| state.standing.reason(now).map(|reason| reason.to_string())),
+        "trouble": ban
+            .or_else(|| state.standing.reason(now).map(|reason| reason.to_string()))
+            .or_else(|| state.refuses.as_ref().map(|why| format!("refuses this peer: {why}"))),
         "heard": state.heard.map(|at| now.saturating_sub(at).as_secs()),
         "addresses": addresses,
         "version": status.version,

@@ -88,6 +88,7 @@ impl Peers {
         if own != Some(heads) && !self.is_expelled(&link.peer) {
             self.exchange_members(link).await?;
         }
+        self.with_state(&link.peer, |state| state.refuses = None);
         Ok(())
     }
 

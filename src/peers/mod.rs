@@ -125,6 +125,8 @@ pub(crate) struct State {
     pub(crate) given: u64,
     /// Whether it said that it has no room.
     pub(crate) full: bool,
+    /// What it said when it refused us as one that does not belong to the pool, until it takes us as a member.
+    pub(crate) refuses: Option<String>,
     /// When rumours were told to it last.
     rumours: Option<u64>,
 }
@@ -426,10 +428,15 @@ impl Peers {
         let took = Duration::ZERO;
         match error {
             LinkError::WrongBytes { score } => return self.lied(peer, Lie::WrongBytes, &format!("for {score}")),
-            LinkError::Refused(refusal) => self.with_state(peer, |state| {
-                state.full |= refusal.code == Refusal::FULL;
-                state.standing.refused(took);
-            }),
+            LinkError::Refused(refusal) => {
+                self.with_state(peer, |state| {
+                    state.full |= refusal.code == Refusal::FULL;
+                    state.standing.refused(took);
+                });
+                if refusal.code == Refusal::STRANGER {
+                    self.shut_out(peer, &refusal.text);
+                }
+            }
             // The one was counted when it happened, and the other is nothing that the peer did.
             LinkError::Unreachable { .. } | LinkError::NoAddress => {}
             LinkError::Timeout | LinkError::Io(_) | LinkError::Http(_) | LinkError::Wrong { .. } => {
@@ -441,6 +448,16 @@ impl Peers {
         }
         if matches!(error, LinkError::Timeout | LinkError::Http(_) | LinkError::Wrong { .. }) {
             lock(&self.links).remove(peer);
+        }
+    }
+
+    /// A peer says that we do not belong to the pool, which the owner has to know.
+    fn shut_out(&self, peer: &PeerId, why: &str) {
+        let why = crate::output::plain(&why.chars().take(100).collect::<String>());
+        let mut known = false;
+        self.with_state(peer, |state| known = state.refuses.replace(why.clone()).is_some());
+        if !known && self.is_member(peer) {
+            crate::progress::warn(&format!("peer {peer} refuses this one: {why}"));
         }
     }
 
@@ -562,7 +579,12 @@ impl Peers {
 
     /// Whether a peer belongs to the pool.
     pub(crate) fn admit_member(&self, peer: &PeerId) -> Result<(), Refusal> {
-        if self.is_member(peer) { Ok(()) } else { Err(Refusal::new(Refusal::STRANGER, "not a member of this pool")) }
+        if self.is_member(peer) { Ok(()) } else { Err(self.stranger(peer)) }
+    }
+
+    fn stranger(&self, peer: &PeerId) -> Refusal {
+        let text = if self.is_expelled(peer) { "expelled from this pool" } else { "not a member of this pool" };
+        Refusal::new(Refusal::STRANGER, text)
     }
 
     /// Counts bytes that go to a peer or come from it.
@@ -637,7 +659,7 @@ impl Peers {
             })?;
         }
         if !self.is_member(peer) {
-            return Err(Refusal::new(Refusal::STRANGER, "not a member of this pool"));
+            return Err(self.stranger(peer));
         }
         let pool = self.pool();
         let (missing, heads) = pool.as_ref().map(|pool| (pool.missing(heads), pool.heads())).unwrap_or_default();

@@ -228,6 +228,13 @@ fn who_is_expelled_has_no_access_and_who_has_no_invitation_neither() {
     for peer in &peers[..2] {
         peer.until("it has one peer less", |status| status["pool"]["members"] == 2);
     }
+    let told = |status: &serde_json::Value| {
+        let trouble = |peer: &serde_json::Value| {
+            peer["trouble"].as_str().is_some_and(|trouble| trouble.contains("expelled from this pool"))
+        };
+        status["peers"].as_array().is_some_and(|peers| peers.iter().all(trouble))
+    };
+    peers[2].until("it is told that it was expelled", told);
     // The others give it nothing any more: not even what it is told to fetch by a URL.
     let second = bytes(5, 300_000);
     let path = peers[0].world.write("later", &second);
