@@ -655,8 +655,8 @@ impl Shared {
             }
         }
         let Some(capacity) = self.options.capacity else { return Ok(()) };
-        // The record's header, and its share of tables and pack headers.
-        let need = need + 16_384;
+        // The record's header, and the tables and trailers that the open packs will end in.
+        let need = need + 16_384 + self.options.pack_size / 1024;
         let used = || self.used_bytes.load(Ordering::Relaxed);
         if used() + need <= capacity {
             return Ok(());
@@ -924,7 +924,6 @@ impl BlockStore for PackStore {
             // one would go into a tuple that nobody can read. The record's own header has a checksum.
             let record = RecordHeader { score: drawn.score, length: place.length, checksum: place.checksum };
             if here && matches!(self.shared.read_record(place, Some(&record), buffer)?, Reading::Good) {
-                self.shared.kept.set(place);
                 return Ok(true);
             }
         }

@@ -135,6 +135,7 @@ impl Sampler for PackSampler<'_> {
                 let fits = entry.length as usize == MAX_BLOCK && entry.score.algorithm() == self.algorithm;
                 let place = entry.place(self.pack);
                 if fits && !self.store.shared.undrawn.contains(&place) {
+                    self.store.shared.kept.set(&place);
                     return Ok(Some(Drawn { score: entry.score, place: Some(place) }));
                 }
             }

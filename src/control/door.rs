@@ -83,6 +83,7 @@ fn answer(
     let whether = |yes: bool| (if yes { Kind::Done } else { Kind::Absent }, Some(Vec::new()));
     Ok(match kind {
         Kind::Put => put(payload, service)?,
+        Kind::PutMany => put_many(payload, service)?,
         Kind::Get => {
             let found = service.store().get_into(&score(payload)?, block)?;
             if found { (Kind::Block, None) } else { whether(false) }
@@ -120,6 +121,26 @@ fn put(payload: &[u8], service: &dyn Service) -> Result<(Kind, Option<Vec<u8>>),
     let score = if root { store.put_twice(algorithm, bytes)? } else { store.put(algorithm, bytes)? };
     service.put_done(&score, root);
     Ok((Kind::Score, Some(score.to_binary().to_vec())))
+}
+
+fn put_many(payload: &[u8], service: &dyn Service) -> Result<(Kind, Option<Vec<u8>>), Error> {
+    let (code, mut rest) = payload.split_first().ok_or_else(wrong)?;
+    let algorithm = Algorithm::from_code(*code).ok_or_else(wrong)?;
+    let mut blocks = Vec::new();
+    while let Some((length, behind)) = rest.split_first_chunk::<4>() {
+        let length = u32::from_be_bytes(*length) as usize;
+        let (block, behind) = behind.split_at_checked(length).ok_or_else(wrong)?;
+        blocks.push(block);
+        rest = behind;
+    }
+    if !rest.is_empty() {
+        return Err(wrong());
+    }
+    let scores = service.store_here().put_many(algorithm, &blocks)?;
+    for score in &scores {
+        service.put_done(score, false);
+    }
+    Ok((Kind::Scored, Some(pack(&scores))))
 }
 
 fn scores(stream: &mut UnixStream, store: &dyn BlockStore) -> io::Result<()> {

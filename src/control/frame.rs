@@ -5,7 +5,7 @@
 
 use std::io::{self, Read, Write};
 
-/// Longest payload: a block with its head, or a page of text.
+/// Longest payload: some blocks with their lengths, or a page of text.
 const MOST: usize = 4 << 20;
 
 /// What a frame is.
@@ -16,6 +16,8 @@ pub(crate) enum Kind {
     Hello,
     /// Algorithm code, whether twice, the block; answered with `Score`.
     Put,
+    /// Algorithm code, then blocks, each behind its length in 4 bytes; answered with `Scored`.
+    PutMany,
     /// A score; answered with `Block` or `Absent`, once peers were asked.
     Get,
     /// A score; answered with `Done` or `Absent`.
@@ -64,9 +66,10 @@ pub(crate) enum Kind {
     Exit,
 }
 
-const KINDS: [Kind; 25] = [
+const KINDS: [Kind; 26] = [
     Kind::Hello,
     Kind::Put,
+    Kind::PutMany,
     Kind::Get,
     Kind::Contains,
     Kind::MostBlocks,

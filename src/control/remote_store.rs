@@ -23,6 +23,15 @@ pub(crate) struct RemoteStore {
     idle: Mutex<Vec<UnixStream>>,
 }
 
+/// Blocks that are put at once.
+const AT_ONCE: usize = 16;
+
+/// The frame has a limit of its own; this one is the contract's.
+fn check_length(block: &[u8]) -> Result<()> {
+    let fits = (1..=cas::MAX_BLOCK).contains(&block.len());
+    if fits { Ok(()) } else { Err(Error::BlockLength { length: block.len() }) }
+}
+
 /// The name of the socket in the home directory.
 pub(crate) const SOCKET: &str = "control";
 
@@ -115,6 +124,24 @@ impl BlockStore for RemoteStore {
         self.put_copies(algorithm, false, block)
     }
 
+    fn put_many(&self, algorithm: Algorithm, blocks: &[&[u8]]) -> Result<Vec<Score>> {
+        blocks.iter().try_for_each(|block| check_length(block))?;
+        let mut scores = Vec::with_capacity(blocks.len());
+        let mut answer = Vec::new();
+        for blocks in blocks.chunks(AT_ONCE) {
+            let code = [algorithm.code()];
+            let lengths: Vec<_> =
+                blocks.iter().map(|block| u32::try_from(block.len()).unwrap_or(u32::MAX).to_be_bytes()).collect();
+            let mut parts: Vec<&[u8]> = vec![&code];
+            for (length, block) in lengths.iter().zip(blocks) {
+                parts.extend([length.as_slice(), block]);
+            }
+            self.ask(Kind::PutMany, &parts, &mut answer)?;
+            scores.extend(unpack(&answer));
+        }
+        if scores.len() == blocks.len() { Ok(scores) } else { Err(self.failed(io::ErrorKind::InvalidData.into())) }
+    }
+
     fn put_twice(&self, algorithm: Algorithm, block: &[u8]) -> Result<Score> {
         self.put_copies(algorithm, true, block)
     }
@@ -188,10 +215,7 @@ impl BlockStore for RemoteStore {
 
 impl RemoteStore {
     fn put_copies(&self, algorithm: Algorithm, twice: bool, block: &[u8]) -> Result<Score> {
-        // The frame has a limit of its own; this one is the contract's.
-        if block.is_empty() || block.len() > cas::MAX_BLOCK {
-            return Err(Error::BlockLength { length: block.len() });
-        }
+        check_length(block)?;
         let mut answer = Vec::new();
         self.ask(Kind::Put, &[&[algorithm.code(), u8::from(twice)], block], &mut answer)?;
         unpack(&answer).pop().ok_or_else(|| self.failed(io::ErrorKind::InvalidData.into()))
