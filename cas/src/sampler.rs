@@ -36,7 +36,7 @@ const RUN: u64 = 16;
 const SMALL: u64 = 4096;
 
 /// Of so many runs the one is drawn first of which most is likely to stay.
-const CHOICE: usize = 4;
+const CHOICE: usize = 16;
 
 /// Draws from packs: a permutation over runs of neighbouring records, of which those come first that are likely to
 /// stay: what is drawn becomes needed, and what could be dropped should stay so.
