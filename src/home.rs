@@ -129,7 +129,12 @@ impl Home {
     }
 
     fn open_with(path: PathBuf, open: fn(&Path, Options) -> cas::Result<PackStore>) -> Result<Self, Failure> {
+        let is_new = !path.exists();
         make_private(&path)?;
+        if is_new {
+            // Who mistyped it wonders where everything is.
+            remark(&format!("made a new home in {}", path.display()));
+        }
         let config = Config::read(&path.join("config.toml"))?;
         let directory = path.join("store");
         // The index has the keys of objects, so a home that others may look into has a store that they may not.

@@ -36,12 +36,12 @@ pub(crate) fn run(home: &Home, arguments: &PeersArguments) -> Result<(), Failure
             peers.save_book();
             if lifted { Ok(()) } else { Err(Failure::Peer { peer, why: "is not banned".to_owned() }) }
         }
-        Some(PeersCommand::Audit { peer, blocks }) => {
+        Some(PeersCommand::Audit { peer, blocks, json }) => {
             let audited = match peer {
                 Some(name) => vec![peers.find(name)?],
                 None => peers.others(),
             };
-            audit(&peers, &audited, *blocks)
+            audit(&peers, &audited, *blocks, *json || arguments.json)
         }
     }
 }
@@ -137,7 +137,7 @@ fn add(peers: &std::sync::Arc<Peers>, name: &str) -> Result<(), Failure> {
     Err(Failure::NotFoundAt { address: name.to_owned(), why })
 }
 
-fn audit(peers: &std::sync::Arc<Peers>, audited: &[PeerId], blocks: u16) -> Result<(), Failure> {
+fn audit(peers: &std::sync::Arc<Peers>, audited: &[PeerId], blocks: u16, json: bool) -> Result<(), Failure> {
     let mut failed = 0;
     for peer in audited {
         let (mut passed, mut wrong, mut trouble) = (0, 0, None);
@@ -154,8 +154,13 @@ fn audit(peers: &std::sync::Arc<Peers>, audited: &[PeerId], blocks: u16) -> Resu
             }
         }
         failed += usize::from(wrong > 0 || trouble.is_some());
-        let trouble = trouble.map(|why| format!(", {why}")).unwrap_or_default();
-        output::line(format!("{peer} passed {passed}, failed {wrong}{trouble}"))?;
+        if json {
+            let peer = peer.to_string();
+            output::json(&json!({"peer": peer, "passed": passed, "failed": wrong, "trouble": trouble}))?;
+        } else {
+            let trouble = trouble.map(|why| format!(", {why}")).unwrap_or_default();
+            output::line(format!("{peer} passed {passed}, failed {wrong}{trouble}"))?;
+        }
     }
     if failed > 0 { Err(Failure::Some { failed, of: audited.len(), code: 1 }) } else { Ok(()) }
 }

@@ -49,6 +49,7 @@ pub(crate) enum PoolCommand {
     /// Begin a pool; this peer is its first admin
     Create {
         /// Its name, for people
+        #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
         name: String,
         /// Everybody who knows the name belongs to it; on each peer the same command joins it
         #[arg(long)]
@@ -129,6 +130,9 @@ pub(crate) enum PeersCommand {
         /// How many blocks of each
         #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=10_000))]
         blocks: u16,
+        /// One JSON object a line
+        #[arg(long)]
+        json: bool,
     },
 }
 

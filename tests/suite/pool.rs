@@ -127,7 +127,11 @@ fn a_household_keeps_what_one_member_put() {
     let counted = peers[2].world.run(&["replicate", &url, "--count", "--json"]).expect(0);
     let counted: Value = serde_json::from_slice(&counted.out).expect("JSON");
     assert_eq!(counted["copies"], 2);
-    peers[1].world.run(&["peers", "audit"]).expect(0);
+    let audited = peers[1].world.run(&["peers", "audit", "--json"]).expect(0).text();
+    for line in audited.lines() {
+        let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
+        assert_eq!((&line["failed"], &line["trouble"]), (&0.into(), &serde_json::Value::Null), "{line}");
+    }
     // What is held for others is not garbage.
     peers[1].world.run(&["gc"]).expect(0);
     let counted = peers[2].world.run(&["replicate", &url, "--count", "--json"]).expect(0);
