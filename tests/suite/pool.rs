@@ -129,8 +129,8 @@ fn a_household_keeps_what_one_member_put() {
     assert_eq!(counted["copies"], 2);
     let audited = peers[1].world.run(&["peers", "audit", "--json"]).expect(0).text();
     for line in audited.lines() {
-        let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
-        assert_eq!((&line["failed"], &line["trouble"]), (&0.into(), &serde_json::Value::Null), "{line}");
+        let line: Value = serde_json::from_str(line).expect("JSON");
+        assert_eq!((&line["failed"], &line["trouble"]), (&0.into(), &Value::Null), "{line}");
     }
     // What is held for others is not garbage.
     peers[1].world.run(&["gc"]).expect(0);
@@ -232,10 +232,9 @@ fn who_is_expelled_has_no_access_and_who_has_no_invitation_neither() {
     for peer in &peers[..2] {
         peer.until("it has one peer less", |status| status["pool"]["members"] == 2);
     }
-    let told = |status: &serde_json::Value| {
-        let trouble = |peer: &serde_json::Value| {
-            peer["trouble"].as_str().is_some_and(|trouble| trouble.contains("expelled from this pool"))
-        };
+    let told = |status: &Value| {
+        let trouble =
+            |peer: &Value| peer["trouble"].as_str().is_some_and(|trouble| trouble.contains("expelled from this pool"));
         status["peers"].as_array().is_some_and(|peers| peers.iter().all(trouble))
     };
     peers[2].until("it is told that it was expelled", told);

@@ -222,7 +222,7 @@ fn what_is_in_a_directory_is_listed() {
     );
     assert!(below.lines().any(|line| line.starts_with("dr-xr-xr-x ") && line.ends_with(" deep/er/and/")), "{below}");
     let links = list(&["-l", &format!("{url}/deep/link")]);
-    assert!(links.starts_with("l") && links.ends_with(" deep/link -> ../outside"), "{links}");
+    assert!(links.starts_with('l') && links.ends_with(" deep/link -> ../outside"), "{links}");
     // Each line has a URL that opens, whatever the name.
     for line in list(&["--json", &url]).lines() {
         let entry: serde_json::Value = serde_json::from_str(line).expect("JSON");
