@@ -52,7 +52,8 @@ impl Marks {
 
     /// How many places of a pack are marked between two offsets.
     pub(crate) fn count(&self, pack: u32, from: u64, to: u64) -> u32 {
-        let Some(bits) = self.bits(pack) else { return 0 };
+        let packs = self.packs.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(bits) = packs.get(&pack) else { return 0 };
         let marked = |bit: u64| {
             let word = usize::try_from(bit / 64).ok().and_then(|word| bits.get(word));
             word.is_some_and(|word| word.load(Ordering::Relaxed) >> (bit % 64) & 1 != 0)

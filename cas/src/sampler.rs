@@ -48,6 +48,8 @@ pub(crate) struct PackSampler<'a> {
     /// Records of a run.
     length: u64,
     packs: Vec<Pack>,
+    /// Number of runs in all of them.
+    runs: u64,
     order: Permutation,
     /// Runs that were passed over. Their turn comes when the order is through.
     passed_over: VecDeque<u64>,
@@ -90,7 +92,7 @@ impl<'a> PackSampler<'a> {
             })
             .collect();
         let (order, passed_over) = (Permutation::new(runs, seed), VecDeque::new());
-        Self { store, algorithm, length, packs, order, passed_over, drawn: Vec::new().into_iter(), pack: 0 }
+        Self { store, algorithm, length, packs, runs, order, passed_over, drawn: Vec::new().into_iter(), pack: 0 }
     }
 
     /// The next run: of a few the one that has most blocks that are likely to stay.
@@ -114,7 +116,21 @@ impl<'a> PackSampler<'a> {
     }
 
     fn run(&self, number: u64) -> Run {
-        let at = self.packs.partition_point(|pack| pack.before <= number) - 1;
+        // Nearly all packs have as many runs, so the place is near to where it would be if all had; from there the
+        // range that has it is doubled.
+        let (packs, runs) = (self.packs.len(), self.runs.max(1));
+        let guess = usize::try_from(u128::from(number) * packs as u128 / u128::from(runs)).unwrap_or(0);
+        let is_before = |at: usize| self.packs[at].before <= number;
+        let (mut low, mut high, mut step) = (guess, guess + 1, 1);
+        while !is_before(low) {
+            low = low.saturating_sub(step);
+            step *= 2;
+        }
+        while high < packs && is_before(high) {
+            high = (high + step).min(packs);
+            step *= 2;
+        }
+        let at = low + self.packs[low..high].partition_point(|pack| pack.before <= number) - 1;
         let from = (number - self.packs[at].before) * self.length;
         Run { at, from, count: self.length.min(self.packs[at].records - from) }
     }
