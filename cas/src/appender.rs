@@ -28,6 +28,11 @@ use crate::{
 const ROOM: u64 = 16 << 20;
 const AMPLE: u64 = 16;
 
+/// Bytes of the table and the trailer that a pack of so many records ends in.
+pub(crate) const fn sealed_by(records: u64) -> u64 {
+    records * TableEntry::SIZE as u64 + RECORD_HEADER as u64
+}
+
 /// A pack that is not wholly in the index yet.
 pub(crate) struct OpenPack {
     pub(crate) number: u32,
@@ -145,7 +150,7 @@ pub(crate) struct Appender {
     reserve: u64,
     writer: Arc<Writer>,
     next_pack: Arc<AtomicU32>,
-    /// Bytes in packs of all kinds.
+    /// Bytes in packs of all kinds, with the tables and trailers that the open ones will end in.
     used: Arc<AtomicU64>,
     /// The open pack is the last one; the others are sealed and wait for their commit.
     packs: Mutex<Vec<OpenPack>>,
@@ -203,7 +208,7 @@ impl Appender {
         open.push(&header, &self.writer)?;
         open.push(block, &self.writer)?;
         open.entries.push(entry);
-        self.used.fetch_add(need, Ordering::Relaxed);
+        self.used.fetch_add(need + TableEntry::SIZE as u64, Ordering::Relaxed);
         let place = entry.place(open.number);
         note(place);
         Ok(place)
@@ -226,22 +231,20 @@ impl Appender {
             }
             Error::io("create", &path)(source)
         })?;
-        self.used.fetch_add(RECORD_HEADER as u64, Ordering::Relaxed);
+        self.used.fetch_add(RECORD_HEADER as u64 + sealed_by(0), Ordering::Relaxed);
         Ok(OpenPack::new(&path, file, number, RECORD_HEADER as u64, Vec::new()))
     }
 
     fn seal_last(&self, packs: &mut [OpenPack]) -> Result<()> {
         let Some(open) = packs.last_mut().filter(|open| !open.sealed) else { return Ok(()) };
         let sealed = seal(open.number, open.end, &open.entries);
-        let added = sealed.len() as u64;
-        open.set_room_aside(added, 0, self.reserve)?;
+        open.set_room_aside(sealed.len() as u64, 0, self.reserve)?;
         let records_end = open.end;
         open.push(&sealed, &self.writer)?;
         open.hand_over(&self.writer, true)?;
         // What the index calls the end is the end of the records.
         open.end = records_end;
         open.sealed = true;
-        self.used.fetch_add(added, Ordering::Relaxed);
         Ok(())
     }
 

@@ -124,14 +124,15 @@ impl Shared {
         }
         // What was written to since is not known yet: there the marks of who writes stay.
         for (number, info) in self.catalogue.read().unwrap_or_else(PoisonError::into_inner).iter() {
-            if *number < horizon.of(info.kind) {
-                self.kept.copy(*number, &needed);
+            if info.kind == PackKind::Blocks && *number < horizon.of(info.kind) {
+                self.kept.copy(*number, &[&needed, &self.held]);
             }
         }
         let mut collection =
             Collection { shared: self, needed, report, kept: BTreeMap::new(), emptied: Vec::new(), postponed: false };
         collection.run(goal, horizon)?;
         collection.run_again(goal, horizon)?;
+        self.save_hints()?;
         report = collection.report;
         report.kept = collection.kept.values().sum();
         report.bytes_after = bytes();
@@ -334,9 +335,9 @@ pub(crate) fn remove_packs(shared: &Shared, numbers: &[u32]) -> Result<()> {
         let length = fs::metadata(&path).map_or(0, |meta| meta.len());
         fs::remove_file(&path).map_err(Error::io("remove", &path))?;
         shared.forget_file(*number);
-        shared.used_bits.clear(*number);
-        shared.undrawn.clear(*number);
-        shared.kept.clear(*number);
+        for marks in [&shared.used_bits, &shared.undrawn, &shared.kept] {
+            marks.forget(*number);
+        }
         shared.used_bytes.fetch_sub(length, Ordering::Relaxed);
         gone.insert(*number);
     }

@@ -1,14 +1,17 @@
 //! Bits for places: which blocks of a pack were used, or are needed.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
-        Arc, PoisonError, RwLock,
-        atomic::{AtomicU64, Ordering},
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
-use crate::{pack_store::MOST_PACK_SIZE, place::Place};
+use crate::{
+    pack_store::{MOST_PACK_SIZE, lock},
+    place::Place,
+};
 
 /// One bit stands for this many bytes of a pack, so blocks of full size have a bit of their own
 /// and small ones share one.
@@ -21,7 +24,23 @@ const WORDS: usize = (MOST_PACK_SIZE / GRANULE / 64) as usize + 2;
 /// A set of places with a bit each: 528 bytes for each pack that has any.
 #[derive(Default)]
 pub(crate) struct Marks {
-    packs: RwLock<HashMap<u32, Arc<Vec<AtomicU64>>>>,
+    packs: RwLock<HashMap<u32, Arc<PackMarks>>>,
+    /// Packs that have none any more, since they were last saved.
+    cleared: Mutex<HashSet<u32>>,
+}
+
+struct PackMarks {
+    words: Vec<AtomicU64>,
+    /// Whether they changed since they were last saved.
+    changed: AtomicBool,
+}
+
+impl PackMarks {
+    fn new(words: impl Iterator<Item = u64>, changed: bool) -> Arc<Self> {
+        let mut words: Vec<_> = words.map(AtomicU64::new).collect();
+        words.resize_with(WORDS, AtomicU64::default);
+        Arc::new(Self { words, changed: changed.into() })
+    }
 }
 
 impl Marks {
@@ -31,79 +50,98 @@ impl Marks {
         (word.min(WORDS - 1), 1 << (bit % 64))
     }
 
-    fn bits(&self, pack: u32) -> Option<Arc<Vec<AtomicU64>>> {
+    fn of_pack(&self, pack: u32) -> Option<Arc<PackMarks>> {
         self.packs.read().unwrap_or_else(PoisonError::into_inner).get(&pack).cloned()
+    }
+
+    fn replace(&self, pack: u32, marks: Arc<PackMarks>) {
+        self.packs.write().unwrap_or_else(PoisonError::into_inner).insert(pack, marks);
     }
 
     pub(crate) fn set(&self, place: &Place) {
         let (word, bit) = Self::position(place);
-        let bits = self.bits(place.pack).unwrap_or_else(|| {
+        let marks = self.of_pack(place.pack).unwrap_or_else(|| {
             let mut packs = self.packs.write().unwrap_or_else(PoisonError::into_inner);
-            let fresh = || Arc::new((0..WORDS).map(|_| AtomicU64::new(0)).collect());
-            packs.entry(place.pack).or_insert_with(fresh).clone()
+            packs.entry(place.pack).or_insert_with(|| PackMarks::new(std::iter::empty(), true)).clone()
         });
-        bits[word].fetch_or(bit, Ordering::Relaxed);
+        if marks.words[word].fetch_or(bit, Ordering::Relaxed) & bit == 0 {
+            marks.changed.store(true, Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn contains(&self, place: &Place) -> bool {
         let (word, bit) = Self::position(place);
-        self.bits(place.pack).is_some_and(|bits| bits[word].load(Ordering::Relaxed) & bit != 0)
+        self.of_pack(place.pack).is_some_and(|marks| marks.words[word].load(Ordering::Relaxed) & bit != 0)
     }
 
-    /// How many places of a pack are marked between two offsets.
-    pub(crate) fn count(&self, pack: u32, from: u64, to: u64) -> u32 {
+    /// How many places of a pack are marked here and not in `other`, between two offsets.
+    pub(crate) fn count_without(&self, other: &Self, pack: u32, from: u64, to: u64) -> u32 {
         let packs = self.packs.read().unwrap_or_else(PoisonError::into_inner);
-        let Some(bits) = packs.get(&pack) else { return 0 };
-        let marked = |bit: u64| {
-            let word = usize::try_from(bit / 64).ok().and_then(|word| bits.get(word));
-            word.is_some_and(|word| word.load(Ordering::Relaxed) >> (bit % 64) & 1 != 0)
+        let Some(marks) = packs.get(&pack) else { return 0 };
+        let others = other.packs.read().unwrap_or_else(PoisonError::into_inner);
+        let others = others.get(&pack);
+        let word = |marks: &PackMarks, at: usize| marks.words[at].load(Ordering::Relaxed);
+        let is_marked = |bit: u64| {
+            let at = usize::try_from(bit / 64).unwrap_or(usize::MAX).min(WORDS - 1);
+            let marked = word(marks, at) & !others.map_or(0, |others| word(others, at));
+            marked >> (bit % 64) & 1 != 0
         };
-        (from / GRANULE..to / GRANULE).map(|bit| u32::from(marked(bit))).sum()
+        let last = WORDS as u64 * 64;
+        (from / GRANULE..(to / GRANULE).min(last)).map(|bit| u32::from(is_marked(bit))).sum()
     }
 
-    /// Takes over what `other` says of a pack.
-    pub(crate) fn copy(&self, pack: u32, other: &Self) {
-        match other.bits(pack) {
-            Some(bits) => {
-                let copied = bits.iter().map(|word| AtomicU64::new(word.load(Ordering::Relaxed))).collect();
-                self.packs.write().unwrap_or_else(PoisonError::into_inner).insert(pack, Arc::new(copied));
-            }
-            None => self.clear(pack),
+    /// Takes over what others say of a pack, together.
+    pub(crate) fn copy(&self, pack: u32, others: &[&Self]) {
+        let others: Vec<_> = others.iter().filter_map(|other| other.of_pack(pack)).collect();
+        if others.is_empty() {
+            return self.clear(pack);
         }
+        let all = |at: usize| others.iter().fold(0, |word, marks| word | marks.words[at].load(Ordering::Relaxed));
+        self.replace(pack, PackMarks::new((0..WORDS).map(all), true));
     }
 
-    /// Forgets a pack's marks.
-    pub(crate) fn clear(&self, pack: u32) {
+    /// Forgets the marks of a pack that is gone, and with it what was saved of them.
+    pub(crate) fn forget(&self, pack: u32) {
         self.packs.write().unwrap_or_else(PoisonError::into_inner).remove(&pack);
     }
 
-    /// Forgets all marks.
+    /// Takes all marks of a pack away.
+    pub(crate) fn clear(&self, pack: u32) {
+        if self.packs.write().unwrap_or_else(PoisonError::into_inner).remove(&pack).is_some() {
+            lock(&self.cleared).insert(pack);
+        }
+    }
+
+    /// Forgets all marks, which are not saved.
     pub(crate) fn clear_all(&self) {
         self.packs.write().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    /// The marks of every pack, for keeping.
-    pub(crate) fn to_values(&self) -> Vec<(u32, Vec<u8>)> {
+    /// What changed since this was asked last, for keeping: the marks of a pack, or that it has none any more.
+    pub(crate) fn take_changes(&self) -> Vec<(u32, Option<Vec<u8>>)> {
         let packs = self.packs.read().unwrap_or_else(PoisonError::into_inner);
-        packs.iter().map(|(pack, bits)| (*pack, to_value(bits))).collect()
+        let cleared = std::mem::take(&mut *lock(&self.cleared)).into_iter().filter(|pack| !packs.contains_key(pack));
+        let mut changes: Vec<_> = cleared.map(|pack| (pack, None)).collect();
+        let changed = packs.iter().filter(|(_, marks)| marks.changed.swap(false, Ordering::Relaxed));
+        changes.extend(changed.map(|(pack, marks)| (*pack, Some(to_value(marks)))));
+        changes
     }
 
     /// The marks of one pack.
     pub(crate) fn to_value(&self, pack: u32) -> Vec<u8> {
-        self.bits(pack).map_or_else(Vec::new, |bits| to_value(&bits))
+        self.of_pack(pack).map_or_else(Vec::new, |marks| to_value(&marks))
     }
 
-    /// Takes marks back that [`Marks::to_values`] gave. They are a hint: what does not fit is dropped.
+    /// Takes marks back that [`Marks::take_changes`] or [`Marks::to_value`] gave. They are a hint: what does not fit is
+    /// dropped.
     pub(crate) fn load(&self, pack: u32, value: &[u8]) {
-        let mut words: Vec<_> =
-            value.as_chunks().0.iter().map(|word| AtomicU64::new(u64::from_be_bytes(*word))).collect();
-        words.resize_with(WORDS, AtomicU64::default);
-        self.packs.write().unwrap_or_else(PoisonError::into_inner).insert(pack, Arc::new(words));
+        let words = value.as_chunks().0.iter().map(|word| u64::from_be_bytes(*word));
+        self.replace(pack, PackMarks::new(words, false));
     }
 }
 
-fn to_value(bits: &[AtomicU64]) -> Vec<u8> {
-    bits.iter().flat_map(|word| word.load(Ordering::Relaxed).to_be_bytes()).collect()
+fn to_value(marks: &PackMarks) -> Vec<u8> {
+    marks.words.iter().flat_map(|word| word.load(Ordering::Relaxed).to_be_bytes()).collect()
 }
 
 #[cfg(test)]
@@ -121,15 +159,23 @@ mod tests {
             assert_eq!(marks.contains(&place(n)), n % 2 == 0, "{n}");
         }
         let copy = Marks::default();
-        for (pack, value) in marks.to_values() {
-            copy.load(pack, &value);
-        }
+        let mut changes = marks.take_changes();
+        assert!(marks.take_changes().is_empty(), "saved");
+        let (pack, value) = changes.pop().expect("one pack");
+        copy.load(pack, &value.expect("marks"));
+        assert!(copy.take_changes().is_empty(), "nothing new");
         assert!(copy.contains(&place(1998)) && !copy.contains(&place(1999)));
+        let none = Marks::default();
         let offset = |n: u64| 64 + n * (131_072 + 64);
-        assert_eq!(copy.count(1, offset(10), offset(26)), 8);
-        assert_eq!(copy.count(1, offset(11), offset(12)), 0);
-        assert_eq!(copy.count(2, offset(10), offset(26)), 0);
+        assert_eq!(copy.count_without(&none, 1, offset(10), offset(26)), 8);
+        assert_eq!(copy.count_without(&none, 1, offset(11), offset(12)), 0);
+        assert_eq!(copy.count_without(&none, 2, offset(10), offset(26)), 0);
+        assert_eq!(copy.count_without(&marks, 1, offset(10), offset(26)), 0);
+        assert_eq!(copy.count_without(&none, 1, offset(10), u64::MAX), 995);
         copy.clear(1);
         assert!(!copy.contains(&place(0)));
+        assert_eq!(copy.take_changes(), [(1, None)]);
+        copy.copy(1, &[&none, &marks]);
+        assert!(copy.contains(&place(0)));
     }
 }

@@ -17,9 +17,9 @@ use lru::LruCache;
 use rustix::fs::Advice;
 
 use crate::{
-    Algorithm, BlockStore, Change, Drawn, Error, Hold, Index, IndexError, PackKind, Reachable, RecordHeader, Result,
-    Sampler, Score, TableEntry, Trailer,
-    appender::{Appender, Uncommitted},
+    Algorithm, BlockStore, Change, Drawn, Error, Hold, Index, IndexError, PackKind, RECORD_HEADER, Reachable,
+    RecordHeader, Result, Sampler, Score, TableEntry, Trailer,
+    appender::{Appender, Uncommitted, sealed_by},
     block_store::check_length,
     ledger::Ledger,
     lock,
@@ -185,8 +185,8 @@ pub(crate) struct Shared {
     /// own batches, so that drawing asks the index nothing.
     pub(crate) undrawn: Marks,
     /// Places of blocks that are likely to stay: those that pins needed when that was last found out, and those that
-    /// were put or drawn here since. A hint: of all blocks they are drawn first, so that what could be dropped does
-    /// not become needed.
+    /// were put or drawn here since. A hint: they are preferred as randomizers, so that what could be dropped does not
+    /// become needed.
     pub(crate) kept: Marks,
     /// Packs whose `undrawn` the next commit writes.
     undrawn_changed: Mutex<HashSet<u32>>,
@@ -655,8 +655,8 @@ impl Shared {
             }
         }
         let Some(capacity) = self.options.capacity else { return Ok(()) };
-        // The record's header, and the tables and trailers that the open packs will end in.
-        let need = need + 16_384 + self.options.pack_size / 1024;
+        // The record's header and its entry in the table, and perhaps a new pack.
+        let need = need + 2 * RECORD_HEADER as u64 + sealed_by(1);
         let used = || self.used_bytes.load(Ordering::Relaxed);
         if used() + need <= capacity {
             return Ok(());
@@ -800,11 +800,14 @@ impl Shared {
         }
     }
 
-    fn save_hints(&self) -> Result<()> {
-        let values = |tag: Tag, marks: &Marks| {
-            marks.to_values().into_iter().map(move |(pack, bits)| Change::Put(tag.pack(pack), bits))
+    pub(crate) fn save_hints(&self) -> Result<()> {
+        let changes = |tag: Tag, marks: &Marks| {
+            marks.take_changes().into_iter().map(move |(pack, bits)| match bits {
+                Some(bits) => Change::Put(tag.pack(pack), bits),
+                None => Change::Delete(tag.pack(pack)),
+            })
         };
-        let changes: Vec<_> = values(Tag::Used, &self.used_bits).chain(values(Tag::Kept, &self.kept)).collect();
+        let changes: Vec<_> = changes(Tag::Used, &self.used_bits).chain(changes(Tag::Kept, &self.kept)).collect();
         Ok(self.index.apply(&changes)?)
     }
 }

@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     Change, Error, Index, PackKind, RECORD_HEADER, Result, Score, TableEntry,
-    appender::OpenPack,
+    appender::{OpenPack, sealed_by},
     ledger::Ledger,
     marks::Marks,
     pack::{self, Contents},
@@ -71,7 +71,7 @@ pub(crate) fn recover(
         };
         catalogue.insert(number, info);
         if info.state == PackState::Open {
-            *length = info.end;
+            *length = info.end + sealed_by(u64::from(info.records));
         }
         if let Some(found) = found
             && let Some(older) = open.insert(info.kind, found)
@@ -99,12 +99,20 @@ pub(crate) fn recover(
         quarantine.insert(score_of_key(key)?);
         Ok(())
     })?;
+    let mut stale = Vec::new();
     for (tag, marks) in [(Tag::Used, used), (Tag::Kept, kept)] {
         scan(index, tag, |key, value| {
-            marks.load(pack_of_key(key)?, value);
+            let pack = pack_of_key(key)?;
+            if catalogue.contains_key(&pack) {
+                marks.load(pack, value);
+            } else {
+                // Of a pack that went while it was drawn from: the next one of this number is another.
+                stale.push(Change::Delete(key.to_vec()));
+            }
             Ok(())
         })?;
     }
+    index.apply(&stale)?;
     Ok(Recovered {
         next_pack: highest.map_or(1, |highest| highest + 1),
         bytes: files.values().sum(),

@@ -38,6 +38,13 @@ const SMALL: u64 = 4096;
 /// Of so many runs the one is drawn first of which most is likely to stay.
 const CHOICE: usize = 16;
 
+/// After so many runs of which nothing could be drawn, because their blocks are of the other algorithm or gone, what is
+/// likely to stay does not matter any more.
+const FRUITLESS: u8 = 4;
+
+/// Most runs that are remembered as passed over.
+const MOST_PASSED_OVER: usize = 65_536;
+
 /// Draws from packs: a permutation over runs of neighbouring records, of which those come first that are likely to
 /// stay: what is drawn becomes needed, and what could be dropped should stay so.
 ///
@@ -51,7 +58,11 @@ pub(crate) struct PackSampler<'a> {
     /// Number of runs in all of them.
     runs: u64,
     order: Permutation,
-    /// Runs that were passed over. Their turn comes when the order is through.
+    /// Among how many runs is chosen.
+    choice: usize,
+    /// Runs since something was drawn last.
+    fruitless: u8,
+    /// Runs that were passed over. They are chosen among when the order is through.
     passed_over: VecDeque<u64>,
     drawn: std::vec::IntoIter<TableEntry>,
     pack: u32,
@@ -91,28 +102,45 @@ impl<'a> PackSampler<'a> {
                 Pack { number, records, end: info.end, before }
             })
             .collect();
-        let (order, passed_over) = (Permutation::new(runs, seed), VecDeque::new());
-        Self { store, algorithm, length, packs, runs, order, passed_over, drawn: Vec::new().into_iter(), pack: 0 }
+        Self {
+            store,
+            algorithm,
+            length,
+            packs,
+            runs,
+            order: Permutation::new(runs, seed),
+            choice: CHOICE,
+            fruitless: 0,
+            passed_over: VecDeque::new(),
+            drawn: Vec::new().into_iter(),
+            pack: 0,
+        }
     }
 
     /// The next run: of a few the one that has most blocks that are likely to stay.
     fn next_run(&mut self) -> Option<Run> {
         let mut best: Option<(u32, u64, Run)> = None;
-        for _ in 0..CHOICE {
-            let Some(number) = self.order.next() else { break };
+        let mut passed_over = Vec::new();
+        for _ in 0..self.choice {
+            let Some(number) = self.next_number() else { break };
             let run = self.run(number);
             let kept = self.kept(&run);
             if best.as_ref().is_some_and(|(most, ..)| *most >= kept) {
-                self.passed_over.push_back(number);
-            } else if let Some((_, other, _)) = best.replace((kept, number, run)) {
-                self.passed_over.push_back(other);
+                passed_over.push(number);
+            } else {
+                passed_over.extend(best.replace((kept, number, run)).map(|(_, other, _)| other));
             }
             if u64::from(kept) == run.count {
                 break;
             }
         }
-        let best = best.map(|(.., run)| run);
-        best.or_else(|| self.passed_over.pop_front().map(|number| self.run(number)))
+        self.passed_over.extend(passed_over);
+        best.map(|(.., run)| run)
+    }
+
+    fn next_number(&mut self) -> Option<u64> {
+        let next = if self.passed_over.len() < MOST_PASSED_OVER { self.order.next() } else { None };
+        next.or_else(|| self.passed_over.pop_front())
     }
 
     fn run(&self, number: u64) -> Run {
@@ -135,12 +163,19 @@ impl<'a> PackSampler<'a> {
         Run { at, from, count: self.length.min(self.packs[at].records - from) }
     }
 
-    /// How many blocks of a run are likely to stay: where they lie is told from the mean size of the pack's records.
+    /// How many blocks of a run are likely to stay and can be drawn.
     fn kept(&self, run: &Run) -> u32 {
         let pack = &self.packs[run.at];
-        let offset =
-            |record: u64| RECORD_HEADER as u64 + pack.end.saturating_sub(RECORD_HEADER as u64) * record / pack.records;
-        self.store.shared.kept.count(pack.number, offset(run.from), offset(run.from + run.count))
+        // Where they lie is told from the mean size of the pack's records, unless many are short.
+        let (header, full) = (RECORD_HEADER as u64, (RECORD_HEADER + MAX_BLOCK) as u64);
+        let all = pack.records * full;
+        let bytes = pack.end.saturating_sub(header).min(all);
+        if bytes + 4 * full < all {
+            return 0;
+        }
+        let offset = |record: u64| header + bytes * record / pack.records;
+        let shared = &self.store.shared;
+        shared.kept.count_without(&shared.undrawn, pack.number, offset(run.from), offset(run.from + run.count))
     }
 }
 
@@ -152,9 +187,14 @@ impl Sampler for PackSampler<'_> {
                 let place = entry.place(self.pack);
                 if fits && !self.store.shared.undrawn.contains(&place) {
                     self.store.shared.kept.set(&place);
+                    self.fruitless = 0;
                     return Ok(Some(Drawn { score: entry.score, place: Some(place) }));
                 }
             }
+            if self.fruitless >= FRUITLESS {
+                self.choice = 1;
+            }
+            self.fruitless = self.fruitless.saturating_add(1);
             let Some(Run { at, from, count }) = self.next_run() else { return Ok(None) };
             self.pack = self.packs[at].number;
             self.drawn = self.store.entries(self.pack, from, count)?.into_iter();

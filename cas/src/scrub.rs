@@ -167,6 +167,9 @@ impl PackStore {
         for number in missing {
             let gone = Tag::OF_PACK.map(|tag| crate::Change::Delete(tag.pack(number)));
             self.shared.index.apply(&gone)?;
+            for marks in [&self.shared.used_bits, &self.shared.undrawn, &self.shared.kept] {
+                marks.forget(number);
+            }
             self.shared.catalogue.write().unwrap_or_else(PoisonError::into_inner).remove(&number);
             self.shared.missing.write().unwrap_or_else(PoisonError::into_inner).remove(&number);
         }

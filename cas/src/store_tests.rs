@@ -346,8 +346,15 @@ fn collection_drops_what_no_pin_needs() {
     for (n, score) in (0..).zip(&scores) {
         assert_eq!(store.get(score).expect("get").is_some(), n % 3 == 0, "{n}");
     }
-    let disk: u64 = home.packs().iter().map(|path| fs::metadata(path).expect("metadata").len()).sum();
-    assert_eq!(store.statistics().bytes, disk);
+    assert_eq!(store.statistics().bytes, on_disk(&home, &store));
+}
+
+/// Bytes in pack files, all of them sealed.
+fn on_disk(home: &Home, store: &PackStore) -> u64 {
+    store.shared.blocks.seal().expect("seal");
+    store.shared.copies.seal().expect("seal");
+    store.sync().expect("sync");
+    home.packs().iter().map(|path| fs::metadata(path).expect("metadata").len()).sum()
 }
 
 #[test]
@@ -427,10 +434,11 @@ fn bytes_are_counted_right_after_a_rebuild() {
     fill(&home.open(), 0..60);
     home.index = Arc::default();
     let store = home.open();
-    let disk = || -> u64 { home.packs().iter().map(|path| fs::metadata(path).expect("metadata").len()).sum() };
-    assert_eq!(store.statistics().bytes, disk());
+    let before = store.statistics().bytes;
+    assert_eq!(before, on_disk(&home, &store));
+    assert_eq!(before, store.statistics().bytes, "tables count from the beginning");
     store.collect(&Pins(Vec::new()), Goal::Unreachable).expect("collect");
-    assert_eq!(store.statistics().bytes, disk());
+    assert_eq!(store.statistics().bytes, on_disk(&home, &store));
 }
 
 #[test]
@@ -604,6 +612,52 @@ fn what_is_likely_to_stay_is_drawn_first() {
     let each: std::collections::HashSet<_> = drawn.iter().collect();
     assert_eq!(each.len(), drawn.len(), "each once");
     assert_eq!(drawn.len() as u64, store.statistics().records, "and all");
+}
+
+#[test]
+fn what_a_collection_found_is_remembered() {
+    let home = Home::new();
+    let store = home.open();
+    let scores = fill(&store, 0..60);
+    let kept = |store: &PackStore| {
+        let places =
+            scores.iter().filter_map(|score| store.shared.lookup(crate::place::Tag::Block, score).expect("found"));
+        places.filter(|place| store.shared.kept.contains(place)).count()
+    };
+    assert_eq!(kept(&store), 60);
+    drop(store);
+    let store = home.open();
+    assert_eq!(kept(&store), 60);
+    store.collect(&Pins(scores[..5].to_vec()), Goal::AtMost(50 * FULL as u64)).expect("collect");
+    assert_eq!(kept(&store), 5);
+    drop(store);
+    assert_eq!(kept(&home.open()), 5);
+}
+
+#[test]
+fn a_capacity_is_kept_to_with_blocks_of_any_size() {
+    for size in [3, 200, 5000, FULL] {
+        let mut home = Home::new();
+        home.options.capacity = Some(6 << 20);
+        let store = home.open();
+        let mut n = 0_u32;
+        let full = loop {
+            let mut small = block(n);
+            small.truncate(size);
+            small[..3].copy_from_slice(&n.to_be_bytes()[1..]);
+            n += 1;
+            if let Err(error) = store.put_twice(Algorithm::Sha256, &small) {
+                break error;
+            }
+        };
+        assert!(matches!(full, Error::Full { .. }), "{full:?}");
+        let said = store.statistics().bytes;
+        let bytes = on_disk(&home, &store);
+        assert!(bytes <= 6 << 20, "{bytes} with blocks of {size}");
+        assert_eq!((said, store.statistics().bytes), (bytes, bytes), "blocks of {size}");
+        drop(store);
+        assert_eq!(home.open().statistics().bytes, bytes);
+    }
 }
 
 #[test]
