@@ -243,12 +243,12 @@ pub(crate) struct Info {
 
 #[derive(Debug, Args)]
 pub(crate) struct Ls {
-    /// What is in this directory, or below a path in it; else the URLs that were stored or pinned here
+    /// All that is in this directory, or below a path in it; else the URLs that were stored or pinned here
     pub(crate) url: Option<String>,
     /// With length, time and whether it is pinned; of what is in a directory with mode, length and time
     #[arg(long, short)]
     pub(crate) long: bool,
-    /// One JSON object a line
+    /// One JSON object a line; with the URL of each entry, which has its name as URLs have it
     #[arg(long)]
     pub(crate) json: bool,
 }

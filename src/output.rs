@@ -36,9 +36,11 @@ pub(crate) fn write(stream: Stream, text: &str) -> io::Result<()> {
     })
 }
 
-/// A text on one line, of which nothing acts on a terminal: whoever names a file or an object does not write to it.
+/// A text on one line, of which nothing acts on a terminal: whoever names a file or an object does not write to it, and
+/// does not turn the direction of what is behind it.
 pub(crate) fn plain(text: &str) -> String {
-    text.replace(char::is_control, "?")
+    let turns = |c| matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.replace(|c: char| c.is_control() || turns(c), "?")
 }
 
 /// Whether a person reads remarks.

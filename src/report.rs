@@ -187,6 +187,7 @@ fn hint(failure: &Failure) -> Option<&'static str> {
     match within(failure) {
         Failure::File(offs::Error::Store(error)) => match error {
             cas::Error::Index(cas::IndexError::Full { .. }) => Some("free some room on the disk"),
+            cas::Error::Index(cas::IndexError::Failed { .. }) => None,
             cas::Error::Index(_) => Some(
                 "run `offs repair index`: it is made again from the packs; buckets that go with it come back by `offs bucket restore`",
             ),

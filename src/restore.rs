@@ -14,7 +14,7 @@ use std::{
 };
 
 use cas::{BlockStore, StreamFile};
-use offs::{DirectoryReader, Entry, FileReader, Head, Kind, Node};
+use offs::{DirectoryReader, Entry, FileReader, Head, Kind, Node, Reference};
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 
 use crate::{failure::Failure, progress::Progress};
@@ -55,16 +55,23 @@ pub(crate) fn restore(
         store,
         from,
         target,
-        packed: None,
+        packed: Packed::None,
         packed_read: 0,
         packed_hash: blake3::Hasher::new(),
         directories: Vec::new(),
         done: 0,
         progress,
     });
-    DirectoryReader::entries::<Failure>(file, &mut |head| state.borrow_mut().head(head), &mut |entry| {
-        state.borrow_mut().entry(&entry)
-    })?;
+    DirectoryReader::entries::<Failure>(
+        file,
+        &mut |head| {
+            if let Some((reference, length)) = head.packed {
+                state.borrow_mut().packed = Packed::Named(reference, length);
+            }
+            Ok(())
+        },
+        &mut |entry| state.borrow_mut().entry(&entry),
+    )?;
     state.into_inner().finish()
 }
 
@@ -72,7 +79,8 @@ struct Restore<'a> {
     store: &'a dyn BlockStore,
     from: &'a [u8],
     target: &'a Path,
-    packed: Option<FileReader<'a>>,
+    /// The packed file, opened when the first entry needs it.
+    packed: Packed<'a>,
     /// How far the packed file was read in order, and the hash of that.
     packed_read: u64,
     packed_hash: blake3::Hasher,
@@ -81,6 +89,13 @@ struct Restore<'a> {
     directories: Vec<(PathBuf, u32, Stamp)>,
     done: u64,
     progress: &'a Progress,
+}
+
+enum Packed<'a> {
+    None,
+    /// Its reference and its length.
+    Named(Reference, u64),
+    Open(FileReader<'a>),
 }
 
 /// A modification time.
@@ -100,15 +115,6 @@ impl Stamp {
 }
 
 impl Restore<'_> {
-    fn head(&mut self, head: Head) -> Result<(), Failure> {
-        if let Some((reference, length)) = head.packed {
-            let packed = FileReader::open_kind(self.store, &reference, Kind::File)?;
-            check_length(length, packed.length())?;
-            self.packed = Some(packed);
-        }
-        Ok(())
-    }
-
     fn entry(&mut self, entry: &Entry) -> Result<(), Failure> {
         let Some(path) = below(&entry.path, self.from) else { return Ok(()) };
         let path = if path.is_empty() { self.target.to_owned() } else { self.target.join(OsStr::from_bytes(path)) };
@@ -141,7 +147,12 @@ impl Restore<'_> {
             }
             Node::Packed { at, size } => {
                 let mut file = create(&path)?;
-                if let Some(packed) = &self.packed {
+                if let Packed::Named(reference, length) = &self.packed {
+                    let packed = FileReader::open_kind(self.store, reference, Kind::File)?;
+                    check_length(*length, packed.length())?;
+                    self.packed = Packed::Open(packed);
+                }
+                if let Packed::Open(packed) = &self.packed {
                     // A piece is below 1 MiB as we write them, but a reader relies on nothing.
                     let mut from = *at;
                     while from < at + size {
@@ -172,7 +183,10 @@ impl Restore<'_> {
     /// in order were hashed on their way; else it is read once more.
     fn check_packed(&self) -> Result<(), Failure> {
         // Of a part only the blocks were read that it needs, each of them checked by its score.
-        let Some(packed) = self.packed.as_ref().filter(|_| self.from.is_empty()) else { return Ok(()) };
+        let Packed::Open(packed) = &self.packed else { return Ok(()) };
+        if !self.from.is_empty() {
+            return Ok(());
+        }
         if self.packed_read < packed.length() {
             return Ok(packed.copy(&mut std::io::sink(), &|_| {})?);
         }

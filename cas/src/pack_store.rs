@@ -71,11 +71,16 @@ const OPEN_FILES: NonZeroUsize = NonZeroUsize::new(256).expect("not zero");
 const MOST_OPEN_FILES: usize = 16_384;
 
 /// Packs that are kept open for reading: a quarter of the files that this process may open, since connections
-/// are files as well.
+/// are files as well, but not fewer than [`OPEN_FILES`].
 fn open_files() -> NonZeroUsize {
     let allowed = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     let quarter = allowed.map_or(MOST_OPEN_FILES, |allowed| usize::try_from(allowed / 4).unwrap_or(MOST_OPEN_FILES));
     NonZeroUsize::new(quarter.min(MOST_OPEN_FILES)).map_or(OPEN_FILES, |quarter| quarter.max(OPEN_FILES))
+}
+
+fn is_too_many(error: &std::io::Error) -> bool {
+    let too_many = [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE].map(rustix::io::Errno::raw_os_error);
+    error.raw_os_error().is_some_and(|code| too_many.contains(&code))
 }
 
 /// The file of a pack, open for reading.
@@ -147,7 +152,7 @@ pub struct Statistics {
     pub packs: u64,
     /// Records in them, garbage included.
     pub records: u64,
-    /// Bytes in them.
+    /// Bytes in them, with the tables that the open ones will end in.
     pub bytes: u64,
     /// Blocks that are known to be damaged and not yet healed.
     pub quarantined: u64,
@@ -518,7 +523,14 @@ impl Shared {
             return Ok(Some(Arc::clone(file)));
         }
         let path = pack::path(&self.directory, pack);
-        match File::open(&path) {
+        let opened = loop {
+            match File::open(&path) {
+                // Others have taken what this process may open: one that is open makes room.
+                Err(error) if is_too_many(&error) && files.pop_lru().is_some() => {}
+                opened => break opened,
+            }
+        };
+        match opened {
             Ok(file) => {
                 // Blocks are read here and there: the kernel is not to read on behind each of them.
                 rustix::fs::fadvise(&file, 0, None, Advice::Random)

@@ -61,9 +61,6 @@ fn show(url: &OffUrl, entry: &Entry, form: Form) -> Result<(), Failure> {
         }));
     }
     let mut shown = output::plain(&text(&entry.path));
-    if entry.node == Node::Directory {
-        shown.push('/');
-    }
     if form == Form::Paths {
         return output::line(shown);
     }
@@ -78,7 +75,7 @@ fn show(url: &OffUrl, entry: &Entry, form: Form) -> Result<(), Failure> {
     };
     let bits: String =
         (0..9).map(|at| if entry.mode >> (8 - at) & 1 == 0 { '-' } else { char::from(b"rwx"[at % 3]) }).collect();
-    let time = date::in_words(u64::try_from(entry.mtime).unwrap_or(0));
+    let time = date::in_words(entry.mtime);
     output::line(format!("{letter}{bits} {:>10} {time} {shown}", Size(size).to_string()))
 }
 

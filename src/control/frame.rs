@@ -16,8 +16,6 @@ pub(crate) enum Kind {
     Hello,
     /// Algorithm code, whether twice, the block; answered with `Score`.
     Put,
-    /// Algorithm code, then blocks, each behind its length in 4 bytes; answered with `Scored`.
-    PutMany,
     /// A score; answered with `Block` or `Absent`, once peers were asked.
     Get,
     /// A score; answered with `Done` or `Absent`.
@@ -64,12 +62,13 @@ pub(crate) enum Kind {
     Err,
     /// An exit code of one byte.
     Exit,
+    /// Algorithm code, then blocks, each behind its length in 4 bytes; answered with `Scored`.
+    PutMany,
 }
 
 const KINDS: [Kind; 26] = [
     Kind::Hello,
     Kind::Put,
-    Kind::PutMany,
     Kind::Get,
     Kind::Contains,
     Kind::MostBlocks,
@@ -93,6 +92,7 @@ const KINDS: [Kind; 26] = [
     Kind::Out,
     Kind::Err,
     Kind::Exit,
+    Kind::PutMany,
 ];
 
 /// Writes a frame whose payload is `parts`, one after the other.

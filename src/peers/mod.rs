@@ -113,6 +113,9 @@ struct Line {
     failed: Mutex<Option<(Instant, String)>>,
 }
 
+/// The owner is told at most once in so long that a peer refuses this one.
+const TELL_AGAIN: Duration = Duration::from_hours(1);
+
 /// What is known of a peer since this process began.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct State {
@@ -125,8 +128,10 @@ pub(crate) struct State {
     pub(crate) given: u64,
     /// Whether it said that it has no room.
     pub(crate) full: bool,
-    /// What it said when it refused us as one that does not belong to the pool, until it takes us as a member.
+    /// What it said when it refused us as one that is not of the pool or is banned, until it answers a member's question.
     pub(crate) refuses: Option<String>,
+    /// When the owner was told that.
+    told: Option<Duration>,
     /// When rumours were told to it last.
     rumours: Option<u64>,
 }
@@ -451,12 +456,17 @@ impl Peers {
         }
     }
 
-    /// A peer says that we do not belong to the pool, which the owner has to know.
+    /// A peer says that we do not belong to the pool, which the owner has to know; but the peer does not say how often.
     fn shut_out(&self, peer: &PeerId, why: &str) {
         let why = crate::output::plain(&why.chars().take(100).collect::<String>());
-        let mut known = false;
-        self.with_state(peer, |state| known = state.refuses.replace(why.clone()).is_some());
-        if !known && self.is_member(peer) {
+        let now = self.now();
+        let mut tell = false;
+        self.with_state(peer, |state| {
+            state.refuses = Some(why.clone());
+            tell = state.told.is_none_or(|told| now.saturating_sub(told) > TELL_AGAIN);
+        });
+        if tell && self.is_member(peer) {
+            self.with_state(peer, |state| state.told = Some(now));
             crate::progress::warn(&format!("peer {peer} refuses this one: {why}"));
         }
     }
