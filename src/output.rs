@@ -39,8 +39,18 @@ pub(crate) fn write(stream: Stream, text: &str) -> io::Result<()> {
 /// A text on one line, of which nothing acts on a terminal: whoever names a file or an object does not write to it, and
 /// does not turn the direction of what is behind it.
 pub(crate) fn plain(text: &str) -> String {
-    let turns = |c| matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    text.replace(|c: char| c.is_control() || turns(c), "?")
+    text.replace(acts, "?")
+}
+
+/// The same on several lines.
+pub(crate) fn plain_lines(text: &str) -> String {
+    text.replace(|c| c != '\n' && acts(c), "?")
+}
+
+/// Whether a character does something to a terminal or to what stands beside it.
+fn acts(c: char) -> bool {
+    let turns = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    turns || c.is_control()
 }
 
 /// Whether a person reads remarks.

@@ -2,7 +2,7 @@
 
 use std::{error::Error as _, io, process::ExitCode};
 
-use crate::{failure::Failure, progress::say};
+use crate::{failure::Failure, output::plain_lines, progress::say};
 
 const FAILED: u8 = 1;
 const USAGE: u8 = 2;
@@ -37,11 +37,10 @@ pub(crate) fn in_one_line(failure: &Failure) -> String {
 /// Prints a failure, its causes and what to do next.
 pub(crate) fn tell(failure: &Failure) {
     // The terminal must not be told what to do by a name inside a URL or a directory.
-    let plain = |text: String| text.replace(|c: char| c.is_control() && c != '\n', "?");
-    say(format_args!("offs: {}", plain(failure.to_string())));
+    say(format_args!("offs: {}", plain_lines(&failure.to_string())));
     let mut cause = failure.source();
     while let Some(error) = cause {
-        say(format_args!("  caused by: {}", plain(error.to_string())));
+        say(format_args!("  caused by: {}", plain_lines(&error.to_string())));
         cause = error.source();
     }
     if let Some(hint) = hint(failure) {

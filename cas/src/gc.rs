@@ -132,7 +132,10 @@ impl Shared {
             Collection { shared: self, needed, report, kept: BTreeMap::new(), emptied: Vec::new(), postponed: false };
         collection.run(goal, horizon)?;
         collection.run_again(goal, horizon)?;
-        self.save_hints()?;
+        if let Err(error) = self.save_hints() {
+            // The next one writes them again, or the end of the store.
+            tracing::warn!(%error, "what is likely to stay is not saved");
+        }
         report = collection.report;
         report.kept = collection.kept.values().sum();
         report.bytes_after = bytes();

@@ -65,7 +65,7 @@ impl Marks {
             packs.entry(place.pack).or_insert_with(|| PackMarks::new(std::iter::empty(), true)).clone()
         });
         if marks.words[word].fetch_or(bit, Ordering::Relaxed) & bit == 0 {
-            marks.changed.store(true, Ordering::Relaxed);
+            marks.changed.store(true, Ordering::Release);
         }
     }
 
@@ -96,8 +96,12 @@ impl Marks {
         if others.is_empty() {
             return self.clear(pack);
         }
-        let all = |at: usize| others.iter().fold(0, |word, marks| word | marks.words[at].load(Ordering::Relaxed));
-        self.replace(pack, PackMarks::new((0..WORDS).map(all), true));
+        let word = |marks: &PackMarks, at: usize| marks.words[at].load(Ordering::Relaxed);
+        let all: Vec<_> = (0..WORDS).map(|at| others.iter().fold(0, |all, marks| all | word(marks, at))).collect();
+        let is_new = self.of_pack(pack).is_none_or(|marks| (0..WORDS).any(|at| word(&marks, at) != all[at]));
+        if is_new {
+            self.replace(pack, PackMarks::new(all.into_iter(), true));
+        }
     }
 
     /// Forgets the marks of a pack that is gone, and with it what was saved of them.
@@ -122,7 +126,7 @@ impl Marks {
         let packs = self.packs.read().unwrap_or_else(PoisonError::into_inner);
         let cleared = std::mem::take(&mut *lock(&self.cleared)).into_iter().filter(|pack| !packs.contains_key(pack));
         let mut changes: Vec<_> = cleared.map(|pack| (pack, None)).collect();
-        let changed = packs.iter().filter(|(_, marks)| marks.changed.swap(false, Ordering::Relaxed));
+        let changed = packs.iter().filter(|(_, marks)| marks.changed.swap(false, Ordering::AcqRel));
         changes.extend(changed.map(|(pack, marks)| (*pack, Some(to_value(marks)))));
         changes
     }

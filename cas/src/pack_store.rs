@@ -939,6 +939,8 @@ impl BlockStore for PackStore {
             // one would go into a tuple that nobody can read. The record's own header has a checksum.
             let record = RecordHeader { score: drawn.score, length: place.length, checksum: place.checksum };
             if here && matches!(self.shared.read_record(place, Some(&record), buffer)?, Reading::Good) {
+                // Once more: a collection may have ended since it was drawn.
+                self.shared.kept.set(place);
                 return Ok(true);
             }
         }

@@ -112,6 +112,14 @@ pub(crate) fn recover(
             Ok(())
         })?;
     }
+    scan(index, Tag::Undrawn, |key, _| {
+        let pack = pack_of_key(key)?;
+        if !catalogue.contains_key(&pack) {
+            undrawn.forget(pack);
+            stale.push(Change::Delete(key.to_vec()));
+        }
+        Ok(())
+    })?;
     index.apply(&stale)?;
     Ok(Recovered {
         next_pack: highest.map_or(1, |highest| highest + 1),

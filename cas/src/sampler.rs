@@ -38,8 +38,8 @@ const SMALL: u64 = 4096;
 /// Of so many runs the one is drawn first of which most is likely to stay.
 const CHOICE: usize = 16;
 
-/// After so many runs of which nothing could be drawn, because their blocks are of the other algorithm or gone, what is
-/// likely to stay does not matter any more.
+/// After so many runs of which nothing could be drawn, because their blocks are of the other algorithm or gone, the next
+/// ones are taken as they come until something is drawn.
 const FRUITLESS: u8 = 4;
 
 /// Most runs that are remembered as passed over.
@@ -62,7 +62,7 @@ pub(crate) struct PackSampler<'a> {
     choice: usize,
     /// Runs since something was drawn last.
     fruitless: u8,
-    /// Runs that were passed over. They are chosen among when the order is through.
+    /// Runs that were passed over. They are chosen among when the order is through, or when they are very many.
     passed_over: VecDeque<u64>,
     drawn: std::vec::IntoIter<TableEntry>,
     pack: u32,
@@ -191,9 +191,7 @@ impl Sampler for PackSampler<'_> {
                     return Ok(Some(Drawn { score: entry.score, place: Some(place) }));
                 }
             }
-            if self.fruitless >= FRUITLESS {
-                self.choice = 1;
-            }
+            self.choice = if self.fruitless >= FRUITLESS { 1 } else { CHOICE };
             self.fruitless = self.fruitless.saturating_add(1);
             let Some(Run { at, from, count }) = self.next_run() else { return Ok(None) };
             self.pack = self.packs[at].number;

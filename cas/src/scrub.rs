@@ -1,9 +1,14 @@
 //! Reading everything and comparing it with its hash.
 
-use std::{collections::HashSet, fs, sync::PoisonError};
+use std::{
+    collections::HashSet,
+    fs,
+    sync::{PoisonError, atomic::Ordering},
+};
 
 use crate::{
     BlockStore as _, Error, PackKind, RECORD_HEADER, RecordHeader, Result, Score, TableEntry,
+    appender::sealed_by,
     gc::{relocate, remove_packs},
     marks::Marks,
     pack,
@@ -234,7 +239,12 @@ impl Scrub<'_> {
         shared.forget_file(number);
         let Some(open) = shared.file(number)? else {
             (self.report)(Damage::Pack { pack: number });
-            shared.missing.write().unwrap_or_else(PoisonError::into_inner).insert(number);
+            let is_news = shared.missing.write().unwrap_or_else(PoisonError::into_inner).insert(number);
+            let info = shared.catalogue.read().unwrap_or_else(PoisonError::into_inner).get(&number).copied();
+            if let Some(info) = info.filter(|_| is_news) {
+                let table = if info.state == PackState::Sealed { sealed_by(u64::from(info.records)) } else { 0 };
+                shared.used_bytes.fetch_sub(info.end + table, Ordering::Relaxed);
+            }
             return Ok(true);
         };
         let length = fs::metadata(&path).map_err(Error::io("read", &path))?.len();

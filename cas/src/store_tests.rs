@@ -615,6 +615,43 @@ fn what_is_likely_to_stay_is_drawn_first() {
 }
 
 #[test]
+fn blocks_of_the_other_algorithm_that_stay_do_not_end_the_preference() {
+    let home = Home::new();
+    let store = home.open();
+    for n in 0..600 {
+        assert!(store.put_if(&Score::of(Algorithm::Sha256, &block(n)), &block(n)).expect("put"));
+    }
+    let own = fill(&store, 600..900);
+    for n in 0..300 {
+        store.put(Algorithm::Blake3, &block(n)).expect("put");
+    }
+    store.sync().expect("sync");
+    for seed in 1..4 {
+        let mut sampler = store.sampler(Algorithm::Sha256, seed);
+        let drawn = (0..200).map(|_| sampler.next().expect("draw").expect("enough").score);
+        let of_them = drawn.filter(|score| own.contains(score)).count();
+        // By chance it would be 67.
+        assert!(of_them >= 130, "{of_them} of 200 with seed {seed}");
+    }
+}
+
+#[test]
+fn a_pack_that_vanished_takes_no_room() {
+    let home = Home::new();
+    let store = home.open();
+    fill(&store, 0..60);
+    let (before, pack) = (store.statistics().bytes, home.packs()[2].clone());
+    let length = fs::metadata(&pack).expect("metadata").len();
+    fs::remove_file(&pack).expect("remove");
+    for _ in 0..2 {
+        store.scrub(true, &mut |_| {}, &mut |_| {}).expect("scrub");
+        assert_eq!(store.statistics().bytes, before - length);
+    }
+    drop(store);
+    assert_eq!(home.open().statistics().bytes, before - length);
+}
+
+#[test]
 fn what_a_collection_found_is_remembered() {
     let home = Home::new();
     let store = home.open();

@@ -462,8 +462,9 @@ impl Peers {
         let now = self.now();
         let mut tell = false;
         self.with_state(peer, |state| {
-            state.refuses = Some(why.clone());
-            tell = state.told.is_none_or(|told| now.saturating_sub(told) > TELL_AGAIN);
+            // Who has just joined may ask before it was heard of: only the second refusal counts.
+            let is_again = state.refuses.replace(why.clone()).is_some();
+            tell = is_again && state.told.is_none_or(|told| now.saturating_sub(told) > TELL_AGAIN);
         });
         if tell && self.is_member(peer) {
             self.with_state(peer, |state| state.told = Some(now));
