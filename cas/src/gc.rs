@@ -12,7 +12,7 @@ use crate::{
     marks::Marks,
     pack,
     pack_store::{Horizon, PackInfo, PackState, PackStore, Reading, Shared, lock, sync_directory},
-    place::Tag,
+    place::{Place, Tag},
 };
 
 /// Knows which blocks are needed. The store itself knows of blocks only, not of what they make.
@@ -49,6 +49,11 @@ pub struct GcReport {
 
 /// A pack is rewritten when at least this share of its bytes, in percent, is garbage.
 const GARBAGE_PERCENT: u64 = 20;
+
+/// Whether a pack of which so many bytes stay is to be rewritten.
+const fn is_worth_rewriting(info: PackInfo, live: u64) -> bool {
+    info.end.saturating_sub(live) * 100 >= info.end * GARBAGE_PERCENT
+}
 
 impl PackStore {
     /// Drops blocks that `reachable` does not name, as far as `goal` asks, and gives their room back.
@@ -161,8 +166,13 @@ impl Drop for Visiting<'_> {
 
 impl Collection<'_> {
     fn run(&mut self, goal: Goal, horizon: Horizon) -> Result<()> {
-        // First what was not used lately gets dropped; what was, only if that is not enough.
-        let passes: &[bool] = if goal == Goal::Unreachable { &[false] } else { &[true, false] };
+        // First what was not used lately gets dropped; what was, only if that is not enough. If it cannot be enough,
+        // nothing is spared: what is spared is copied into new packs, of which nothing is dropped under the holds that
+        // live now.
+        let passes: &[bool] = match goal {
+            Goal::AtMost(target) if self.unused(horizon)? >= self.taken().saturating_sub(target) => &[true, false],
+            Goal::AtMost(_) | Goal::Unreachable => &[false],
+        };
         for &spare_used in passes {
             for (number, info) in self.candidates(horizon) {
                 if self.reached(goal) {
@@ -195,9 +205,30 @@ impl Collection<'_> {
     }
 
     fn reached(&self, goal: Goal) -> bool {
-        let Goal::AtMost(target) = goal else { return false };
+        matches!(goal, Goal::AtMost(target) if self.taken() <= target)
+    }
+
+    /// Bytes that the packs take without those that are about to go.
+    fn taken(&self) -> u64 {
         let pending: u64 = self.emptied.iter().map(|number| self.file_length(*number)).sum();
-        self.shared.used_bytes.load(Ordering::Relaxed).saturating_sub(pending) <= target
+        self.shared.used_bytes.load(Ordering::Relaxed).saturating_sub(pending)
+    }
+
+    /// Bytes that would come free if what was used lately is spared.
+    fn unused(&self, horizon: Horizon) -> Result<u64> {
+        let mut unused = 0;
+        for (number, info) in self.candidates(horizon) {
+            let entries = self.shared.whole_table(number)?.unwrap_or_default();
+            let stays = |place: &Place| {
+                self.needed.contains(place) || self.shared.used_bits.contains(place) || self.shared.held.contains(place)
+            };
+            let staying = entries.iter().filter(|entry| stays(&entry.place(number)));
+            let live = staying.map(|entry| entry.end() - entry.offset).sum();
+            if is_worth_rewriting(info, live) {
+                unused += info.end.saturating_sub(live);
+            }
+        }
+        Ok(unused)
     }
 
     /// Sealed packs that nobody has written to since before what is needed was asked for, oldest first.
@@ -243,7 +274,7 @@ impl Collection<'_> {
             self.shared.used_bits.clear(number);
         }
         let live: u64 = keep.iter().map(|entry| entry.end() - entry.offset).sum();
-        if info.end.saturating_sub(live) * 100 >= info.end * GARBAGE_PERCENT {
+        if is_worth_rewriting(info, live) {
             if live > 0 && !self.shared.has_room_for(live) {
                 // Copying would take the last room that the index needs. What was dropped counts as garbage
                 // until there is room, here or in the next collection.

@@ -698,6 +698,28 @@ fn a_capacity_is_kept_to_with_blocks_of_any_size() {
 }
 
 #[test]
+fn a_capacity_that_became_small_makes_room_at_once() {
+    let mut home = Home::new();
+    let store = home.open();
+    let scores = fill(&store, 0..60);
+    drop(store);
+    // Of each pack some blocks were used lately, and nothing is needed.
+    let store = home.open();
+    store.collect(&Pins(scores.clone()), Goal::AtMost(0)).expect("collect");
+    for score in scores.iter().step_by(3) {
+        assert!(store.contains(score).expect("contains"));
+    }
+    drop(store);
+    home.options.capacity = Some(2 << 20);
+    let store = home.open();
+    store.set_reachable(Arc::new(Pins(Vec::new())));
+    let _hold = store.hold();
+    let new = fill(&store, 100..108);
+    assert!(new.iter().all(|score| store.contains(score).expect("contains")));
+    assert!(store.statistics().bytes <= 2 << 20);
+}
+
+#[test]
 fn a_small_capacity_does_not_confuse_the_blocks_of_large_packs() {
     let mut home = Home::new();
     home.options.pack_size = Options::default().pack_size;
