@@ -35,6 +35,8 @@ from s3_cell import LISTED, VENV, Failed, Site, Unsupported, deadline  # noqa: E
 from s3_wire import Wire  # noqa: E402
 
 STARTING = 30
+# Seconds after which a client of which nothing was heard has hung; a cell may take minutes.
+SILENT = 1200
 # In the order of starting: the longest first.
 CLIENTS = ("aws", "raw", "boto3", "s3cmd", "rclone", "restic", "s3fs", "object_store", "aws-sdk", "opendal", "hostile")
 KNOWN = json.loads((HERE / "s3_known.json").read_text()) if (HERE / "s3_known.json").exists() else {}
@@ -249,8 +251,9 @@ def run_all(given, site, folder, server, workers):
     site.__dict__.pop("_wire", None)
     known = KNOWN.get(given.known or given.write_known, {})
     results, waiting = [], list(given.only)
-    mail = multiprocessing.get_context("fork")
-    boxes = {}
+    # Not by fork: OpenSSL's locks may be held just then by a thread of ours that is ending.
+    mail = multiprocessing.get_context("spawn")
+    boxes, heard = {}, {}
     while waiting or boxes:
         # The hostile one measures the server's memory, so it is alone.
         while waiting and len(boxes) < given.jobs and not (boxes and "hostile" in (waiting[0], *boxes)):
@@ -259,18 +262,21 @@ def run_all(given, site, folder, server, workers):
             workers[client] = mail.Process(target=run_client,
                                            args=(client, site, given.cells, folder, boxes[client]), daemon=False)
             workers[client].start()
+            heard[client] = time.monotonic()
         for client, box in list(boxes.items()):
             try:
                 got = box.get(timeout=0.1)
             except queue.Empty:
-                if workers[client].is_alive():
+                if workers[client].is_alive() and time.monotonic() - heard[client] < SILENT:
                     continue
-                got = (f"{client} *", "FAILED", "the client's process ended early", 0)
+                workers[client].terminate()
+                got = (f"{client} *", "FAILED", "the client's process ended early, or did not end", 0)
                 boxes.pop(client)
             if got is None:
                 boxes.pop(client)
                 workers[client].join()
                 continue
+            heard[client] = time.monotonic()
             name, result, why, seconds = got
             if result == "FAILED" and given.known and name in known:
                 result, why = "known", f"{why} [{known[name]}]"
