@@ -84,7 +84,7 @@ fn is_too_many(error: &std::io::Error) -> bool {
 }
 
 /// The file of a pack, open for reading.
-pub(crate) struct OpenPack {
+pub(crate) struct PackFile {
     pub(crate) file: File,
     /// Whether its trailer is known to say what the index says.
     is_ours: AtomicBool,
@@ -208,7 +208,7 @@ pub(crate) struct Shared {
     pub(crate) next_pack: Arc<AtomicU32>,
     pub(crate) used_bytes: Arc<AtomicU64>,
     unchecked_bytes: AtomicU64,
-    files: Mutex<LruCache<u32, Arc<OpenPack>>>,
+    files: Mutex<LruCache<u32, Arc<PackFile>>>,
     committing: Mutex<()>,
     broken: AtomicBool,
     /// Bytes appended since the last commit, and whether the committer must stop.
@@ -517,7 +517,7 @@ impl Shared {
         self.quarantine.read().unwrap_or_else(PoisonError::into_inner).contains(score)
     }
 
-    pub(crate) fn file(&self, pack: u32) -> Result<Option<Arc<OpenPack>>> {
+    pub(crate) fn file(&self, pack: u32) -> Result<Option<Arc<PackFile>>> {
         let mut files = lock(&self.files);
         if let Some(file) = files.get(&pack) {
             return Ok(Some(Arc::clone(file)));
@@ -535,7 +535,7 @@ impl Shared {
                 // Blocks are read here and there: the kernel is not to read on behind each of them.
                 rustix::fs::fadvise(&file, 0, None, Advice::Random)
                     .map_err(|error| Error::io("read", &path)(error.into()))?;
-                let open = Arc::new(OpenPack { file, is_ours: AtomicBool::default() });
+                let open = Arc::new(PackFile { file, is_ours: AtomicBool::default() });
                 files.put(pack, Arc::clone(&open));
                 Ok(Some(open))
             }

@@ -58,8 +58,6 @@ pub(crate) struct PackSampler<'a> {
     /// Number of runs in all of them.
     runs: u64,
     order: Permutation,
-    /// Among how many runs is chosen.
-    choice: usize,
     /// Runs since something was drawn last.
     fruitless: u8,
     /// Runs that were passed over. They are chosen among when the order is through, or when they are very many.
@@ -109,7 +107,6 @@ impl<'a> PackSampler<'a> {
             packs,
             runs,
             order: Permutation::new(runs, seed),
-            choice: CHOICE,
             fruitless: 0,
             passed_over: VecDeque::new(),
             drawn: Vec::new().into_iter(),
@@ -121,7 +118,9 @@ impl<'a> PackSampler<'a> {
     fn next_run(&mut self) -> Option<Run> {
         let mut best: Option<(u32, u64, Run)> = None;
         let mut passed_over = Vec::new();
-        for _ in 0..self.choice {
+        let choice = if self.fruitless < FRUITLESS { CHOICE } else { 1 };
+        self.fruitless = self.fruitless.saturating_add(1);
+        for _ in 0..choice {
             let Some(number) = self.next_number() else { break };
             let run = self.run(number);
             let kept = self.kept(&run);
@@ -173,7 +172,7 @@ impl<'a> PackSampler<'a> {
         if bytes + 4 * full < all {
             return 0;
         }
-        let offset = |record: u64| header + bytes * record / pack.records;
+        let offset = |record: u64| header + bytes / pack.records * record;
         let shared = &self.store.shared;
         shared.kept.count_without(&shared.undrawn, pack.number, offset(run.from), offset(run.from + run.count))
     }
@@ -191,8 +190,6 @@ impl Sampler for PackSampler<'_> {
                     return Ok(Some(Drawn { score: entry.score, place: Some(place) }));
                 }
             }
-            self.choice = if self.fruitless >= FRUITLESS { 1 } else { CHOICE };
-            self.fruitless = self.fruitless.saturating_add(1);
             let Some(Run { at, from, count }) = self.next_run() else { return Ok(None) };
             self.pack = self.packs[at].number;
             self.drawn = self.store.entries(self.pack, from, count)?.into_iter();
