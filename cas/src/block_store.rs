@@ -8,7 +8,10 @@ use crate::{Algorithm, Drawn, Error, Result, Sampler, Score};
 pub const MAX_BLOCK: usize = 131_072;
 
 /// Whether a block may have this length.
-pub(crate) fn check_length(block: &[u8]) -> Result<()> {
+///
+/// # Errors
+/// [`Error::BlockLength`].
+pub fn check_length(block: &[u8]) -> Result<()> {
     let length = block.len();
     if (1..=MAX_BLOCK).contains(&length) { Ok(()) } else { Err(Error::BlockLength { length }) }
 }

@@ -170,7 +170,7 @@ impl Collection<'_> {
         // nothing is spared: what is spared is copied into new packs, of which nothing is dropped under the holds that
         // live now.
         let passes: &[bool] = match goal {
-            Goal::AtMost(target) if self.unused(horizon)? >= self.taken().saturating_sub(target) => &[true, false],
+            Goal::AtMost(target) if self.has_unused(self.taken().saturating_sub(target), horizon)? => &[true, false],
             Goal::AtMost(_) | Goal::Unreachable => &[false],
         };
         for &spare_used in passes {
@@ -214,10 +214,13 @@ impl Collection<'_> {
         self.shared.used_bytes.load(Ordering::Relaxed).saturating_sub(pending)
     }
 
-    /// Bytes that would come free if what was used lately is spared.
-    fn unused(&self, horizon: Horizon) -> Result<u64> {
+    /// Whether so many bytes would come free if what was used lately is spared. Looks at no more packs than that takes.
+    fn has_unused(&self, wanted: u64, horizon: Horizon) -> Result<bool> {
         let mut unused = 0;
         for (number, info) in self.candidates(horizon) {
+            if unused >= wanted {
+                break;
+            }
             let entries = self.shared.whole_table(number)?.unwrap_or_default();
             let stays = |place: &Place| {
                 self.needed.contains(place) || self.shared.used_bits.contains(place) || self.shared.held.contains(place)
@@ -228,7 +231,7 @@ impl Collection<'_> {
                 unused += info.end.saturating_sub(live);
             }
         }
-        Ok(unused)
+        Ok(unused >= wanted)
     }
 
     /// Sealed packs that nobody has written to since before what is needed was asked for, oldest first.
@@ -369,14 +372,11 @@ pub(crate) fn remove_packs(shared: &Shared, numbers: &[u32]) -> Result<()> {
         let length = fs::metadata(&path).map_or(0, |meta| meta.len());
         fs::remove_file(&path).map_err(Error::io("remove", &path))?;
         shared.forget_file(*number);
-        for marks in [&shared.used_bits, &shared.undrawn, &shared.kept] {
-            marks.forget(*number);
-        }
+        shared.forget_marks(*number);
         shared.used_bytes.fetch_sub(length, Ordering::Relaxed);
         gone.insert(*number);
     }
     sync_directory(&shared.directory)?;
-    let changes: Vec<_> =
-        gone.iter().flat_map(|number| Tag::OF_PACK.map(|tag| Change::Delete(tag.pack(*number)))).collect();
+    let changes: Vec<_> = gone.iter().flat_map(|number| Tag::forget_pack(*number)).collect();
     Ok(shared.index.apply(&changes)?)
 }

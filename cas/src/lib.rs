@@ -56,7 +56,7 @@ mod stream_file;
 mod strict_store;
 mod writer;
 
-pub use block_store::{BlockStore, Hold, MAX_BLOCK};
+pub use block_store::{BlockStore, Hold, MAX_BLOCK, check_length};
 pub use error::{Error, IndexError, Result};
 #[cfg(any(test, feature = "testing"))]
 pub use faulty_store::FaultyStore;

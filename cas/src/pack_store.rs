@@ -555,6 +555,13 @@ impl Shared {
         }
     }
 
+    /// Forgets the marks of a pack that is gone.
+    pub(crate) fn forget_marks(&self, pack: u32) {
+        for marks in [&self.used_bits, &self.undrawn, &self.kept] {
+            marks.forget(pack);
+        }
+    }
+
     pub(crate) fn forget_file(&self, pack: u32) {
         lock(&self.files).pop(&pack);
     }

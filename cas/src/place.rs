@@ -1,6 +1,6 @@
 //! Where a block lies, and how the index writes it down.
 
-use crate::{IndexError, PackKind, RECORD_HEADER, Score};
+use crate::{Change, IndexError, PackKind, RECORD_HEADER, Score};
 
 /// A record of a pack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,8 +76,10 @@ pub(crate) enum Tag {
 }
 
 impl Tag {
-    /// What the index says of a pack: all of it goes with the pack.
-    pub(crate) const OF_PACK: [Self; 4] = [Self::Pack, Self::Used, Self::Undrawn, Self::Kept];
+    /// Takes out what the index says of a pack: all of it goes with the pack.
+    pub(crate) fn forget_pack(pack: u32) -> [Change; 4] {
+        [Self::Pack, Self::Used, Self::Undrawn, Self::Kept].map(|tag| Change::Delete(tag.pack(pack)))
+    }
 
     /// Under which tag the blocks of a pack are found.
     pub(crate) const fn of(kind: PackKind) -> Self {

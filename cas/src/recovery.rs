@@ -46,16 +46,12 @@ pub(crate) fn recover(
             let path = pack::path(packs, number);
             fs::remove_file(&path).map_err(Error::io("remove", &path))?;
         }
-        index.apply(&Tag::OF_PACK.map(|tag| Change::Delete(tag.pack(number))))?;
+        index.apply(&Tag::forget_pack(number))?;
         catalogue.remove(&number);
     }
     // Without any entry the index is new, or was thrown away: then a record with wrong bytes is damage
     // and not the torn end of a write.
     let rebuilding = catalogue.is_empty();
-    scan(index, Tag::Undrawn, |key, value| {
-        undrawn.load(pack_of_key(key)?, value);
-        Ok(())
-    })?;
     let misplaced = misplaced(packs, &catalogue, &files)?;
     let mut roots = Vec::new();
     let mut sealed = Vec::new();
@@ -83,6 +79,7 @@ pub(crate) fn recover(
     for (number, length) in sealed {
         files.insert(number, length);
     }
+    load_marks(index, &catalogue, [(Tag::Used, used), (Tag::Undrawn, undrawn), (Tag::Kept, kept)])?;
     mark_roots(index, &roots, undrawn)?;
     ledger.make(index)?;
     if rebuilding && catalogue.values().map(|info| u64::from(info.records)).sum::<u64>() > MANY {
@@ -99,28 +96,6 @@ pub(crate) fn recover(
         quarantine.insert(score_of_key(key)?);
         Ok(())
     })?;
-    let mut stale = Vec::new();
-    for (tag, marks) in [(Tag::Used, used), (Tag::Kept, kept)] {
-        scan(index, tag, |key, value| {
-            let pack = pack_of_key(key)?;
-            if catalogue.contains_key(&pack) {
-                marks.load(pack, value);
-            } else {
-                // Of a pack that went while it was drawn from: the next one of this number is another.
-                stale.push(Change::Delete(key.to_vec()));
-            }
-            Ok(())
-        })?;
-    }
-    scan(index, Tag::Undrawn, |key, _| {
-        let pack = pack_of_key(key)?;
-        if !catalogue.contains_key(&pack) {
-            undrawn.forget(pack);
-            stale.push(Change::Delete(key.to_vec()));
-        }
-        Ok(())
-    })?;
-    index.apply(&stale)?;
     Ok(Recovered {
         next_pack: highest.map_or(1, |highest| highest + 1),
         bytes: files.values().sum(),
@@ -295,6 +270,24 @@ fn add_to_index(
         }
     }
     Ok(index.apply(&[Change::Put(Tag::Pack.pack(number), info.to_value())])?)
+}
+
+/// Takes the marks of packs out of the index, and throws those away whose pack is gone: the next one of its number is
+/// another.
+fn load_marks(index: &dyn Index, catalogue: &BTreeMap<u32, PackInfo>, kinds: [(Tag, &Marks); 3]) -> Result<()> {
+    let mut stale = Vec::new();
+    for (tag, marks) in kinds {
+        scan(index, tag, |key, value| {
+            let pack = pack_of_key(key)?;
+            if catalogue.contains_key(&pack) {
+                marks.load(pack, value);
+            } else {
+                stale.push(Change::Delete(key.to_vec()));
+            }
+            Ok(())
+        })?;
+    }
+    Ok(index.apply(&stale)?)
 }
 
 /// A block with a second copy is a root, and no root is drawn as a randomizer.

@@ -145,8 +145,8 @@ impl<'a> PackSampler<'a> {
     fn run(&self, number: u64) -> Run {
         // Nearly all packs have as many runs, so the place is near to where it would be if all had; from there the
         // range that has it is doubled.
-        let (packs, runs) = (self.packs.len(), self.runs.max(1));
-        let guess = usize::try_from(u128::from(number) * packs as u128 / u128::from(runs)).unwrap_or(0);
+        let packs = self.packs.len();
+        let guess = usize::try_from(u128::from(number) * packs as u128 / u128::from(self.runs)).unwrap_or(0);
         let is_before = |at: usize| self.packs[at].before <= number;
         let (mut low, mut high, mut step) = (guess, guess + 1, 1);
         while !is_before(low) {

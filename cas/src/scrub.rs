@@ -170,11 +170,8 @@ impl PackStore {
         let missing: Vec<_> =
             self.shared.missing.read().unwrap_or_else(PoisonError::into_inner).iter().copied().collect();
         for number in missing {
-            let gone = Tag::OF_PACK.map(|tag| crate::Change::Delete(tag.pack(number)));
-            self.shared.index.apply(&gone)?;
-            for marks in [&self.shared.used_bits, &self.shared.undrawn, &self.shared.kept] {
-                marks.forget(number);
-            }
+            self.shared.index.apply(&Tag::forget_pack(number))?;
+            self.shared.forget_marks(number);
             self.shared.catalogue.write().unwrap_or_else(PoisonError::into_inner).remove(&number);
             self.shared.missing.write().unwrap_or_else(PoisonError::into_inner).remove(&number);
         }

@@ -9,7 +9,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use cas::{Algorithm, BlockStore, Drawn, Error, Hold, IndexError, Result, Sampler, Score};
+use cas::{Algorithm, BlockStore, Drawn, Error, Hold, IndexError, Result, Sampler, Score, check_length};
 use serde_json::{Value, json};
 
 use crate::control::frame::{self, Kind};
@@ -25,12 +25,6 @@ pub(crate) struct RemoteStore {
 
 /// Blocks that are put at once.
 const AT_ONCE: usize = 16;
-
-/// The frame has a limit of its own; this one is the contract's.
-fn check_length(block: &[u8]) -> Result<()> {
-    let fits = (1..=cas::MAX_BLOCK).contains(&block.len());
-    if fits { Ok(()) } else { Err(Error::BlockLength { length: block.len() }) }
-}
 
 /// The name of the socket in the home directory.
 pub(crate) const SOCKET: &str = "control";
@@ -215,6 +209,7 @@ impl BlockStore for RemoteStore {
 
 impl RemoteStore {
     fn put_copies(&self, algorithm: Algorithm, twice: bool, block: &[u8]) -> Result<Score> {
+        // The frame has a limit of its own; this one is the contract's.
         check_length(block)?;
         let mut answer = Vec::new();
         self.ask(Kind::Put, &[&[algorithm.code(), u8::from(twice)], block], &mut answer)?;
