@@ -44,6 +44,12 @@ pub trait BlockStore: Send + Sync {
         self.put(score.algorithm(), block).map(|_| true)
     }
 
+    /// Stores blocks like [`BlockStore::put_if`], and says of each what became of it, in their order. Quicker than one
+    /// by one where the store hashes several at once.
+    fn put_if_many(&self, blocks: &[(Score, &[u8])]) -> Vec<Result<bool>> {
+        blocks.iter().map(|(score, block)| self.put_if(score, block)).collect()
+    }
+
     /// Reads a block into `buffer`, whose old content goes.
     ///
     /// - `Ok(true)`: the buffer holds the block.

@@ -66,6 +66,20 @@ fn what_others_name_is_compared(store: &dyn BlockStore) {
     assert_eq!(get(store, &Score::of(Algorithm::Sha256, b"wrong")), None, "not under their own name either");
     assert!(store.put_if(&score, b"right").expect("put"));
     assert_eq!(get(store, &score).as_deref(), Some(&b"right"[..]));
+
+    // Every fifth one goes by the name of its neighbour, in either algorithm.
+    let name = |n: u8| {
+        let algorithm = [Algorithm::Sha256, Algorithm::Blake3][usize::from(n % 2)];
+        Score::of(algorithm, &[n + u8::from(n.is_multiple_of(5)); 300])
+    };
+    let blocks: Vec<_> = (10..60).map(|n| [n; 300]).collect();
+    let named: Vec<(Score, &[u8])> = blocks.iter().map(|block| (name(block[0]), &block[..])).collect();
+    let taken: Vec<bool> = store.put_if_many(&named).into_iter().map(|taken| taken.expect("put")).collect();
+    assert_eq!(taken, (10..60).map(|n| n % 5 != 0).collect::<Vec<_>>());
+    for ((score, block), taken) in named.iter().zip(taken) {
+        assert_eq!(get(store, score).as_deref(), taken.then_some(*block));
+    }
+    assert!(store.put_if_many(&[]).is_empty());
 }
 
 fn absence_is_not_an_error(store: &dyn BlockStore) {

@@ -54,6 +54,7 @@ mod store_tests;
 mod stream_file;
 #[cfg(any(test, feature = "testing"))]
 mod strict_store;
+mod verdict;
 mod writer;
 
 pub use block_store::{BlockStore, Hold, MAX_BLOCK, check_length};

@@ -637,6 +637,15 @@ impl Shared {
         }
     }
 
+    /// Appends a block that somebody else named if the name is right.
+    fn append_if(&self, score: Score, block: &[u8], right: bool) -> Result<bool> {
+        let right = right && check_length(block).is_ok();
+        if right {
+            self.append_new(PackKind::Blocks, score, block)?;
+        }
+        Ok(right)
+    }
+
     /// Appends a block to the packs of a kind. Makes room first when the capacity asks for it.
     pub(crate) fn append(&self, kind: PackKind, score: Score, block: &[u8]) -> Result<Place> {
         self.check_room(block.len() as u64)?;
@@ -868,11 +877,13 @@ impl BlockStore for PackStore {
 
     fn put_if(&self, score: &Score, block: &[u8]) -> Result<bool> {
         // The same, with one hash instead of two.
-        if check_length(block).is_err() || !score.matches(block) {
-            return Ok(false);
-        }
-        self.shared.append_new(PackKind::Blocks, *score, block)?;
-        Ok(true)
+        self.shared.append_if(*score, block, score.matches(block))
+    }
+
+    fn put_if_many(&self, blocks: &[(Score, &[u8])]) -> Vec<Result<bool>> {
+        let right = Score::match_many(blocks);
+        let each = blocks.iter().zip(right);
+        each.map(|((score, block), right)| self.shared.append_if(*score, block, right)).collect()
     }
 
     fn put_twice(&self, algorithm: Algorithm, block: &[u8]) -> Result<Score> {

@@ -86,6 +86,17 @@ impl Score {
         }
     }
 
+    /// Whether each of some blocks has the score that stands beside it. Quicker than one by one.
+    pub fn match_many(blocks: &[(Self, &[u8])]) -> Vec<bool> {
+        let is_sha256 = |score: &Self| score.algorithm == Algorithm::Sha256;
+        let together: Vec<_> = blocks.iter().filter(|(score, _)| is_sha256(score)).map(|(_, block)| *block).collect();
+        let mut found = Self::of_many(Algorithm::Sha256, &together).into_iter();
+        let matches = |(score, block): &(Self, &[u8])| {
+            if is_sha256(score) { found.next() == Some(*score) } else { score.matches(block) }
+        };
+        blocks.iter().map(matches).collect()
+    }
+
     /// How many blocks this machine hashes at once; 1 where that is no quicker.
     pub fn at_once(algorithm: Algorithm) -> usize {
         match algorithm {

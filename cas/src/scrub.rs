@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    BlockStore as _, Error, PackKind, RECORD_HEADER, RecordHeader, Result, Score, TableEntry,
+    BlockStore as _, Error, PackKind, Result, Score, TableEntry,
     appender::sealed_by,
     gc::{relocate, remove_packs},
     marks::Marks,
@@ -15,6 +15,7 @@ use crate::{
     pack_store::{PackState, PackStore, Reading, Shared, lock},
     place::{Place, Tag, score_of_key},
     recovery::scan,
+    verdict::{self, Verdict},
 };
 
 /// One thing that is wrong in a store.
@@ -257,45 +258,37 @@ impl Scrub<'_> {
             (self.report)(Damage::Table { pack: number });
             sound = false;
         }
-        let mut block = Vec::new();
-        for entry in contents.entries.iter().filter(|entry| entry.end() <= length) {
-            sound &= self.record(number, kind, file, entry, &mut block)?;
+        let entries: Vec<_> = contents.entries.into_iter().filter(|entry| entry.end() <= length).collect();
+        let tag = Tag::of(kind);
+        let mut wrong = Vec::new();
+        let (seen, total, progress) = (&self.seen, &mut self.total, &mut self.progress);
+        verdict::read_all(shared, (tag, number, file), &entries, &mut |verdict| {
+            seen.set(&verdict.entry.place(number));
+            total.blocks += 1;
+            total.bytes += u64::from(verdict.entry.length);
+            progress(total.bytes);
+            if !verdict.whole || !verdict.is_named {
+                wrong.push(verdict);
+            }
+        })?;
+        wrong.sort_unstable_by_key(|verdict| verdict.entry.offset);
+        for Verdict { entry, whole, is_named } in wrong {
+            if !whole {
+                self.damaged(tag, &entry.score, &entry.place(number))?;
+            }
+            if !is_named {
+                (self.report)(Damage::RecordHeader { score: entry.score, pack: number });
+                sound = false;
+            }
         }
         Ok(sound)
     }
 
-    fn record(
-        &mut self,
-        number: u32,
-        kind: PackKind,
-        file: &fs::File,
-        entry: &TableEntry,
-        block: &mut Vec<u8>,
-    ) -> Result<bool> {
-        let tag = Tag::of(kind);
-        let place = entry.place(number);
-        if self.store.shared.lookup(tag, &entry.score)? != Some(place) {
-            return Ok(true);
-        }
-        self.seen.set(&place);
-        self.check(tag, &entry.score, &place, block)?;
-        let header = RecordHeader { score: entry.score, length: entry.length, checksum: entry.checksum };
-        let mut bytes = [0; RECORD_HEADER];
-        let read = std::os::unix::fs::FileExt::read_exact_at(file, &mut bytes, entry.offset);
-        if read.is_err() || bytes != header.to_bytes() {
-            (self.report)(Damage::RecordHeader { score: entry.score, pack: number });
-            return Ok(false);
-        }
-        Ok(true)
-    }
-
-    fn check(&mut self, tag: Tag, score: &Score, place: &Place, block: &mut Vec<u8>) -> Result<()> {
+    /// Tells of a block that is not what its score says, and sees to what can be seen to at once.
+    fn damaged(&mut self, tag: Tag, score: &Score, place: &Place) -> Result<()> {
         let shared = &self.store.shared;
-        let good = matches!(shared.read_place(place, block)?, Reading::Good) && score.matches(block);
-        self.total.blocks += 1;
-        self.total.bytes += u64::from(place.length);
-        (self.progress)(self.total.bytes);
-        if good {
+        if shared.lookup(tag, score)? != Some(*place) {
+            // A collection took it elsewhere while it was read.
             return Ok(());
         }
         if tag == Tag::Copy {
@@ -335,8 +328,13 @@ impl Scrub<'_> {
             unseen.sort_unstable();
             let mut block = Vec::new();
             for score in unseen {
-                if let Some(place) = self.store.shared.lookup(tag, &score)? {
-                    self.check(tag, &score, &place, &mut block)?;
+                let Some(place) = self.store.shared.lookup(tag, &score)? else { continue };
+                let read = self.store.shared.read_place(&place, &mut block)?;
+                self.total.blocks += 1;
+                self.total.bytes += u64::from(place.length);
+                (self.progress)(self.total.bytes);
+                if !matches!(read, Reading::Good) || !score.matches(&block) {
+                    self.damaged(tag, &score, &place)?;
                 }
             }
         }

@@ -197,8 +197,7 @@ impl Peers {
             Err(error) => Err(error),
         };
         let Some(block) = got.inspect_err(|error| self.failed(peer, error))? else { return Ok(None) };
-        let (store, bytes) = (Arc::clone(&self.store), block.clone());
-        let stored = self.threads.run(move || store.put_if(&score, &bytes)).await;
+        let stored = self.intake.take(&self.threads, score, block.clone(), None).await;
         match stored.map_err(std::io::Error::other)? {
             Ok(true) => {}
             Ok(false) => {

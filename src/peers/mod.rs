@@ -12,6 +12,7 @@ mod flood_tests;
 #[cfg(test)]
 mod hostile_tests;
 pub(crate) mod identity;
+mod intake;
 pub(crate) mod link;
 pub(crate) mod meet;
 pub(crate) mod pool;
@@ -50,6 +51,7 @@ use crate::{
     peers::{
         book::Book,
         identity::Identity,
+        intake::Intake,
         link::{Link, LinkError},
         pool::Pool,
         threads::Threads,
@@ -78,6 +80,7 @@ pub(crate) struct Peers {
     pub(crate) runtime: tokio::runtime::Handle,
     /// Where blocks are read and stored for links.
     pub(crate) threads: Threads,
+    pub(crate) intake: Arc<Intake>,
     home: PathBuf,
     pool: RwLock<Option<Pool>>,
     /// The members by the pool's log, which takes a while to be judged.
@@ -176,6 +179,7 @@ impl Peers {
             audits: Mutex::default(),
             book: Mutex::new(Book::read(home)?),
             identity,
+            intake: Arc::new(Intake::new(Arc::clone(&store))),
             store,
             settings,
             runtime,

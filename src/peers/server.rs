@@ -315,16 +315,21 @@ async fn put(
     let block = body(request, MAX_BLOCK, &mut admitted).await?;
     peers.transfer(&peer, block.len())?;
     peers.store_for(&peer, block.len())?;
-    let store = Arc::clone(&peers.store);
-    let stored = peers.threads.run(move || {
-        let _under_way = admitted;
-        let right = store.put_if(&score, &block)?;
-        if right && root {
-            store.put_twice(score.algorithm(), &block)?;
-        }
-        Ok(right)
-    });
-    if !stored.await?.map_err(|error| failed(&error))? {
+    let stored = if root {
+        let store = Arc::clone(&peers.store);
+        let twice = move || {
+            let _under_way = admitted;
+            let right = store.put_if(&score, &block)?;
+            if right {
+                store.put_twice(score.algorithm(), &block)?;
+            }
+            Ok(right)
+        };
+        peers.threads.run(twice).await?
+    } else {
+        peers.intake.take(&peers.threads, score, block.into(), Some(admitted)).await?
+    };
+    if !stored.map_err(|error| failed(&error))? {
         peers.lied(&peer, Lie::WrongBytes, &format!("for {score}"));
         return Err(Refusal::new(Refusal::PROTOCOL, "the bytes are not those of the score"));
     }

@@ -44,14 +44,18 @@ impl Threads {
         Ok(Self(sender))
     }
 
+    /// Begins to run something on one of the threads.
+    pub(crate) fn begin(&self, job: impl FnOnce() + Send + 'static) -> Result<(), Panicked> {
+        self.0.send(Box::new(job)).map_err(|_| Panicked)
+    }
+
     /// Runs something on one of the threads.
     pub(crate) async fn run<T: Send + 'static>(&self, run: impl FnOnce() -> T + Send + 'static) -> Result<T, Panicked> {
         let (done, result) = oneshot::channel();
-        let job = Box::new(move || {
+        self.begin(move || {
             // Whoever asked may have gone.
             let _gone = done.send(run());
-        });
-        self.0.send(job).map_err(|_| Panicked)?;
+        })?;
         result.await.map_err(|_| Panicked)
     }
 }
