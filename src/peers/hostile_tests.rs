@@ -1,6 +1,6 @@
 //! Peers that lie, stall, flood and replay, against one that does not.
 
-use std::{convert::Infallible, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{convert::Infallible, io::ErrorKind, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use cas::{Algorithm, BlockStore as _, MAX_BLOCK, Options, PackStore, Score};
@@ -8,7 +8,11 @@ use http_body_util::Full;
 use hyper::{Method, Request, Response, body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use replication::{Action, Bits, Envelope, Patience, PeerId, PeerKey, PeerStatus, Refusal, Word, proof_to_bencode};
-use tokio::{net::TcpListener, runtime::Handle};
+use tokio::{
+    net::{TcpListener, TcpSocket, TcpStream},
+    runtime::Handle,
+    time::{sleep, timeout},
+};
 use tokio_rustls::TlsAcceptor;
 
 use crate::{
@@ -121,7 +125,7 @@ async fn answer(malice: Malice, request: Request<Incoming>) -> Response<Full<Byt
         Malice::WrongBytes if block => vec![6; MAX_BLOCK],
         Malice::Oversized => vec![7; 20 << 20],
         Malice::Stalls => {
-            tokio::time::sleep(Duration::from_hours(1)).await;
+            sleep(Duration::from_hours(1)).await;
             Vec::new()
         }
         Malice::ClaimsAll if !block => {
@@ -313,6 +317,34 @@ async fn a_flood_leaves_room_for_others() {
         answered += usize::from(matches!(one, Ok(true)));
     }
     assert!(answered < 500, "{answered} of 2000 requests of a stranger were answered");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_says_nothing_keeps_nobody_out() {
+    let honest = Honest::start().await;
+    let mut silent = Vec::new();
+    for _ in 0..server::MOST_CONNECTIONS + 50 {
+        let socket = TcpSocket::new_v4().expect("socket");
+        socket.bind("127.0.0.2:0".parse().expect("address")).expect("bind");
+        silent.push(socket.connect(honest.address).await.expect("connect"));
+    }
+    let home = tempfile::tempdir().expect("home");
+    honest.link(&Identity::open(home.path()).expect("identity")).await;
+    let is_open =
+        |tcp: &&TcpStream| matches!(tcp.try_read(&mut [0]), Err(error) if error.kind() == ErrorKind::WouldBlock);
+    let open = || silent.iter().filter(is_open).count();
+    let closed = async {
+        while open() > server::MOST_UNNAMED {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(Duration::from_secs(5), closed).await.expect("the others are closed");
+    assert_eq!(open(), server::MOST_UNNAMED);
+    drop(silent);
+    // What has ended does not count any more.
+    for _ in 0..3 * server::MOST_UNNAMED {
+        honest.link(&Identity::open(home.path()).expect("identity")).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -109,8 +109,13 @@ impl Intake {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use cas::{Algorithm, Options};
-    use tokio::task::JoinSet;
+    use tokio::{
+        task::JoinSet,
+        time::{sleep, timeout},
+    };
 
     use super::*;
 
@@ -139,6 +144,11 @@ mod tests {
             let here = store.get(&Score::of(Algorithm::Sha256, &block(n))).expect("read");
             assert_eq!(here.as_deref(), (n % 7 != 0).then(|| block(n)).as_deref(), "{n}");
         }
-        assert_eq!(lock(&intake.waiting).at_work, 0);
+        let idle = async {
+            while lock(&intake.waiting).at_work > 0 {
+                sleep(Duration::from_millis(1)).await;
+            }
+        };
+        timeout(Duration::from_secs(10), idle).await.expect("no thread is at work for ever");
     }
 }

@@ -4,6 +4,7 @@ use std::{
     collections::HashMap,
     convert::Infallible,
     io,
+    net::{IpAddr, Ipv6Addr},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -37,6 +38,9 @@ use crate::{
 pub(crate) const MOST_CONNECTIONS: usize = 512;
 pub(crate) const MOST_OF_ONE: usize = 4;
 pub(crate) const MOST_OF_STRANGERS: usize = 64;
+/// Connections from one address that have not said yet who they are. Others find room while somebody opens as many as
+/// he can and says nothing.
+pub(crate) const MOST_UNNAMED: usize = 32;
 /// How long a stranger may stay: long enough to bring an invitation.
 const VISIT: Duration = Duration::from_mins(1);
 /// How long a handshake may take.
@@ -88,17 +92,58 @@ impl Drop for Connected {
     }
 }
 
+/// Who has connected and not said yet who he is: how many of each address, of IPv6 of each network (/64), since that is
+/// what one host has.
+#[derive(Clone, Default)]
+struct Unnamed(Arc<Mutex<HashMap<IpAddr, usize>>>);
+
+/// A connection that counts as unnamed, until it is dropped.
+struct Naming {
+    unnamed: Unnamed,
+    from: IpAddr,
+}
+
+impl Unnamed {
+    /// One more; `None` when there are too many from there.
+    fn enter(&self, from: IpAddr) -> Option<Naming> {
+        let from = match from.to_canonical() {
+            IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
+            address @ IpAddr::V4(_) => address,
+        };
+        let mut counts = lock(&self.0);
+        let count = counts.entry(from).or_default();
+        if *count >= MOST_UNNAMED {
+            return None;
+        }
+        *count += 1;
+        Some(Naming { unnamed: self.clone(), from })
+    }
+}
+
+impl Drop for Naming {
+    fn drop(&mut self) {
+        let mut counts = lock(&self.unnamed.0);
+        if let Some(count) = counts.get_mut(&self.from) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.from);
+            }
+        }
+    }
+}
+
 /// Takes links until it is told to stop.
 pub(crate) async fn serve(peers: Arc<Peers>, listener: Arc<TcpListener>, mut stop: Stop) -> io::Result<()> {
     let tls = TlsAcceptor::from(peers.identity.server().map_err(io::Error::other)?);
     let slots = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    let unnamed = Unnamed::default();
     loop {
         let accepted = tokio::select! {
             () = stop.asked() => return drained(&slots).await,
             accepted = listener.accept() => accepted,
         };
-        let tcp = match accepted {
-            Ok((tcp, _)) => tcp,
+        let (tcp, from) = match accepted {
+            Ok((tcp, from)) => (tcp, from.ip()),
             Err(error) => {
                 // Most likely too many open files: some will be closed.
                 tracing::warn!(%error, "a link cannot be taken");
@@ -106,11 +151,12 @@ pub(crate) async fn serve(peers: Arc<Peers>, listener: Arc<TcpListener>, mut sto
                 continue;
             }
         };
+        let Some(naming) = unnamed.enter(from) else { continue };
         // Who comes when all slots are taken is turned away, so that the others are served.
         let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else { continue };
         let (peers, tls, stop) = (Arc::clone(&peers), tls.clone(), stop.clone());
         tokio::spawn(async move {
-            if let Err(error) = connection(peers, tls, tcp, stop).await {
+            if let Err(error) = connection(peers, tls, (tcp, from, naming), stop).await {
                 tracing::debug!(%error, "a link ended");
             }
             drop(slot);
@@ -129,12 +175,12 @@ async fn drained(slots: &Semaphore) -> io::Result<()> {
 async fn connection(
     peers: Arc<Peers>,
     tls: TlsAcceptor,
-    tcp: TcpStream,
+    (tcp, from, naming): (TcpStream, IpAddr, Naming),
     mut stop: Stop,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     tcp.set_nodelay(true)?;
-    let from = tcp.peer_addr()?.ip();
     let tls = timeout(HANDSHAKE, tls.accept(tcp)).await??;
+    drop(naming);
     let peer = peer_of(tls.get_ref().1.peer_certificates())?;
     if peers.is_banned(&peer) {
         return Ok(());
@@ -188,7 +234,7 @@ fn refuse(refusal: Refusal) -> Answer {
     respond(status, Envelope::Refusal(refusal).to_bytes())
 }
 
-async fn answer(peers: Arc<Peers>, peer: PeerId, from: std::net::IpAddr, request: Request<Incoming>) -> Answer {
+async fn answer(peers: Arc<Peers>, peer: PeerId, from: IpAddr, request: Request<Incoming>) -> Answer {
     let admitted = match peers.admit(peer) {
         Ok(admitted) => admitted,
         Err(refusal) => return refuse(refusal),
@@ -271,7 +317,7 @@ fn failed(error: &StoreError) -> Refusal {
 async fn word(
     peers: &Arc<Peers>,
     peer: PeerId,
-    from: std::net::IpAddr,
+    from: IpAddr,
     (request, mut admitted): (Request<Incoming>, Admitted),
 ) -> Result<Answer, Refusal> {
     let said = body(request, MOST_MESSAGE, &mut admitted).await?;
