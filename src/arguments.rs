@@ -234,7 +234,7 @@ impl std::str::FromStr for ByteRange {
 
 #[derive(Debug, Args)]
 pub(crate) struct Info {
-    /// The URL
+    /// The URL; of a directory, the path of a file inside may follow, whose own URL is said then
     pub(crate) url: String,
     /// As JSON
     #[arg(long)]
@@ -248,21 +248,22 @@ pub(crate) struct Ls {
     /// With length, time and whether it is pinned; of what is in a directory with mode, length and time
     #[arg(long, short)]
     pub(crate) long: bool,
-    /// One JSON object a line; with the URL of each entry, which has its name as URLs have it
+    /// One JSON object a line; with the URL of each entry, which has its name as URLs have it, and if it is a file that
+    /// is stored on its own, with the URL that opens it alone
     #[arg(long)]
     pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Urls {
-    /// The URLs
+    /// The URLs; of a directory, the path of a file inside may follow, which then goes by its own URL
     #[arg(required = true, value_name = "URL")]
     pub(crate) urls: Vec<String>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Verify {
-    /// Only what this URL needs; else the whole store
+    /// Only what this URL needs, or what a path in a directory leads to; else the whole store
     pub(crate) url: Option<String>,
     /// Recompute what is missing or damaged from tuples and parity
     #[arg(long)]

@@ -94,9 +94,9 @@ pub(crate) enum Failure {
     /// A pinned URL cannot be followed.
     #[error("cannot tell what {url} needs")]
     Pin { url: String, source: Box<Failure> },
-    /// A URL leads to something inside a directory, where only the whole has a meaning.
-    #[error("the URL leads into a directory, and this is about the whole of it: {directory}")]
-    Inside { directory: String },
+    /// Only the directory that something is in can be kept, and not it alone.
+    #[error("{path} is {what} and kept with its directory: {directory}")]
+    NotAlone { path: String, what: &'static str, directory: String },
     /// Not all blocks that a URL needs are here.
     #[error("{missing} of {blocks} blocks are not here, or are damaged: {url}")]
     NotWhole { url: String, missing: u64, blocks: u64 },

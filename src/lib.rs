@@ -11,6 +11,7 @@ mod control;
 mod daemon;
 mod date;
 mod dht;
+mod entry_url;
 mod failure;
 mod home;
 mod interfaces;

@@ -66,7 +66,7 @@ pub(crate) fn code(failure: &Failure) -> u8 {
         | Failure::Parameters(_)
         | Failure::Usage { .. }
         | Failure::IsLink { .. }
-        | Failure::Inside { .. }
+        | Failure::NotAlone { .. }
         | Failure::IsDirectory { .. }
         | Failure::NotDirectory
         | Failure::Item(_)

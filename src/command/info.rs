@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::{
     arguments::Info,
-    command::{get, parse_whole},
+    command::{get, parse_alone},
     failure::Failure,
     home::Home,
     output, restore,
@@ -13,7 +13,7 @@ use crate::{
 };
 
 pub(crate) fn run(home: &Home, info: &Info) -> Result<(), Failure> {
-    let url = parse_whole(&info.url)?;
+    let url = parse_alone(home, &info.url)?;
     let store = home.store.as_ref();
     let file = get::open(store, &url)?;
     let survey = offs::survey(store, &url.reference)?;

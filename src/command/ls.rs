@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::{
     arguments::Ls,
     command::get,
-    date,
+    date, entry_url,
     failure::Failure,
     home::{Access, Home},
     output,
@@ -58,6 +58,7 @@ fn show(url: &OffUrl, entry: &Entry, form: Form) -> Result<(), Failure> {
             "time": entry.mtime,
             "target": target,
             "url": OffUrl { path, ..url.clone() }.to_string(),
+            "own": entry_url::own(entry).map(|own| own.to_string()),
         }));
     }
     let mut shown = output::plain(&text(&entry.path));

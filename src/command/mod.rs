@@ -24,6 +24,7 @@ use crate::{
     arguments::{Arguments, Command, Ls, Repair},
     bench,
     control::remote_command,
+    entry_url,
     failure::Failure,
     home::{Access, Entered, Home},
     progress::remark,
@@ -138,10 +139,9 @@ fn parse_url(text: &str) -> Result<OffUrl, Failure> {
     })
 }
 
-/// A URL of something that is kept as a whole, which what is in a directory is not.
-fn parse_whole(text: &str) -> Result<OffUrl, Failure> {
-    let url = parse_url(text)?;
-    if url.path.is_empty() { Ok(url) } else { Err(Failure::Inside { directory: url.without_path().to_string() }) }
+/// A URL of something that can be kept by itself: for a path in a directory, the own URL of the file there.
+fn parse_alone(home: &Home, text: &str) -> Result<OffUrl, Failure> {
+    entry_url::alone(home.store.as_ref(), parse_url(text)?)
 }
 
 fn repair_index(arguments: &Arguments) -> Result<(), Failure> {

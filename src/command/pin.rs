@@ -4,7 +4,7 @@ use cas::BlockStore as _;
 
 use crate::{
     arguments::Urls,
-    command::{get, parse_whole},
+    command::{get, parse_alone},
     failure::Failure,
     home::Home,
     url_database::Operation,
@@ -15,7 +15,7 @@ pub(crate) fn run(home: &Home, arguments: &Urls, operation: Operation) -> Result
     let _hold = home.store.hold();
     let mut urls = Vec::new();
     for text in &arguments.urls {
-        let url = parse_whole(text)?;
+        let url = parse_alone(home, text)?;
         if operation == Operation::Pin {
             // A pin that cannot be followed would stop every collection.
             get::open(home.store.as_ref(), &url)?;

@@ -10,6 +10,7 @@ use serde_json::json;
 
 use crate::{
     arguments::Put,
+    entry_url::type_by_ending,
     failure::Failure,
     home::Access,
     output,
@@ -81,10 +82,9 @@ fn put_one(
 ) -> Result<(), Failure> {
     // From the first block to the pin nothing of it may be evicted.
     let _hold = home.store.hold();
-    let by_ending = |path: &Path| mime_guess::from_path(path).first_raw().and_then(|guess| guess.parse().ok());
     let (stored, own_name, own_type) = if path == Path::new("-") {
         let stored = put_stream(home, options, &mut std::io::stdin().lock(), "standard input", None)?;
-        (stored, None, arguments.name.as_deref().map(Path::new).and_then(by_ending))
+        (stored, None, arguments.name.as_deref().map(Path::new).and_then(type_by_ending))
     } else {
         let metadata = std::fs::metadata(path).map_err(|source| Failure::io("read", path, source))?;
         let name = name_of(path);
@@ -99,7 +99,7 @@ fn put_one(
                 other => other,
             })?;
             file.end()?;
-            (stored, name, by_ending(path))
+            (stored, name, type_by_ending(path))
         } else {
             return Err(Failure::Special { path: path.to_owned() });
         }

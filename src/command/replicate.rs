@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::{
     arguments::Put,
-    command::parse_whole,
+    command::parse_alone,
     control::{remote_command, remote_store},
     failure::Failure,
     home::Home,
@@ -17,7 +17,7 @@ use crate::{
 };
 
 pub(crate) fn run(home: &Home, replicate: &Replicate) -> Result<(), Failure> {
-    let url = parse_whole(&replicate.url)?;
+    let url = parse_alone(home, &replicate.url)?;
     if !home.has_pool() {
         return Err(Failure::NoPool);
     }

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::{
     arguments::Verify,
-    command::{get, parse_whole},
+    command::{get, parse_alone},
     failure::Failure,
     home::Home,
     output,
@@ -86,7 +86,7 @@ impl Verdict {
 }
 
 pub(crate) fn run(home: &Home, verify: &Verify) -> Result<(), Failure> {
-    let url = verify.url.as_deref().map(parse_whole).transpose()?;
+    let url = verify.url.as_deref().map(|url| parse_alone(home, url)).transpose()?;
     let mut damages = Vec::new();
     let mut read = (0, 0);
     let needed = |url: OffUrl| (url.reference.clone(), Needed::Url(url));

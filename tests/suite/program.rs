@@ -47,7 +47,7 @@ fn both_forms_of_a_url_open() {
     world.run(&["get", &shown, "-o", out.to_str().expect("text")]).expect(0);
     world.run(&["get", &format!("{directory}/"), "-o", out.to_str().expect("text")]).expect(2);
     assert_eq!(fs::read(out.join("n.txt")).expect("read"), b"hello");
-    // Only the whole is kept, and so only the whole is given up.
+    // A small file shares blocks with others: only the whole is kept, and so only the whole is given up.
     let inside = format!("{directory}/n.txt");
     for command in ["pin", "unpin", "verify", "info"] {
         world.run(&[command, &inside]).expect(2);
@@ -241,6 +241,42 @@ fn what_is_in_a_directory_is_listed() {
     let file = world.run_with(&["put", "-"], b"x").expect(0).text();
     assert!(world.run(&["ls", &file]).expect(2).err.contains("not a directory"));
     world.run(&["ls", "nothing"]).expect(2);
+    fs::set_permissions(world.path("tree/deep/er/and"), fs::Permissions::from_mode(0o755)).expect("mode");
+}
+
+#[test]
+fn a_file_in_a_directory_has_a_url_of_its_own() {
+    let world = World::new();
+    make_tree(&world.path("tree"));
+    fs::write(world.path("tree/deep/film.mp4"), bytes(5, 2_000_000)).expect("write");
+    let directory = world.put(&["--no-pin", "tree"]);
+    let entries = world.run(&["ls", "--json", &directory]).expect(0).text();
+    let own = |wanted: &str| {
+        let entries = entries.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"));
+        let entry = entries.into_iter().find(|entry| entry["path"] == wanted).expect("it is there");
+        entry["own"].as_str().map(str::to_owned)
+    };
+    for small in ["deep/er/x", "deep/er", "deep/link", "empty file"] {
+        assert_eq!(own(small), None, "{small}");
+        world.run(&["pin", &format!("{directory}/{small}")]).expect(2);
+    }
+    let film = own("deep/film.mp4").expect("it is large");
+    assert!(film.starts_with("off:v4/video/mp4/2000000/") && film.ends_with("/film.mp4"), "{film}");
+    assert!(own("large").expect("it is large").starts_with("off:v4/application/octet-stream/1500000/"));
+    assert!(world.get(&film).expect(0).out == bytes(5, 2_000_000));
+
+    // Where only it can be meant, the path stands for it.
+    let path = format!("{directory}/deep/film.mp4");
+    assert!(world.run(&["info", &path]).expect(0).text().starts_with(&film));
+    world.run(&["unpin", &path]).expect(4);
+    world.run(&["pin", &path]).expect(0);
+    world.run(&["verify", &path]).expect(0);
+    world.run(&["gc"]).expect(0);
+    assert!(world.get(&film).expect(0).out == bytes(5, 2_000_000));
+    world.get(&directory).expect(4);
+    world.run(&["unpin", &path]).expect(4);
+    world.run(&["unpin", &film]).expect(0);
+    world.run(&["info", &format!("{directory}/not")]).expect(4);
     fs::set_permissions(world.path("tree/deep/er/and"), fs::Permissions::from_mode(0o755)).expect("mode");
 }
 
