@@ -105,6 +105,11 @@ pub(crate) const KEYS: &str = "keys.json";
 /// How long a command waits for another to let go of the store.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Where the store of a home lies.
+pub(crate) fn store_directory(home: &Path) -> PathBuf {
+    home.join("store")
+}
+
 impl Home {
     /// Opens the home directory and makes it if it is not there; or finds the daemon that owns it.
     pub(crate) fn enter(arguments: &Arguments) -> Result<Entered, Failure> {
@@ -136,7 +141,7 @@ impl Home {
             remark(&format!("made a new home in {}", path.display()));
         }
         let config = Config::read(&path.join("config.toml"))?;
-        let directory = path.join("store");
+        let directory = store_directory(&path);
         // The index has the keys of objects, so a home that others may look into has a store that they may not.
         make_private(&directory)?;
         close(&directory);

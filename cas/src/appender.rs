@@ -17,7 +17,7 @@ use crate::{
     pack,
     place::Place,
     record::{pack_header, seal},
-    writer::{Output, Writer},
+    writer::{Output, Unwritten, Writer},
 };
 
 /// Room on the disk is set aside in steps of at least so many bytes, before anything is written there: so a disk that
@@ -312,9 +312,7 @@ impl Appender {
         let Some(open) = packs.iter().find(|open| open.number == place.pack) else { return Ok(false) };
         let start = place.offset + RECORD_HEADER as u64;
         let end = start + u64::from(place.length);
-        // Nothing is handed over while we hold the lock, so these and the tail are one run to the pack's end.
-        let unwritten = self.writer.unwritten(place.pack);
-        let from = unwritten.first().map_or(open.tail.start(), |unwritten| unwritten.chunk.start());
+        let (unwritten, from) = self.unwritten(open);
         if end <= from {
             return Ok(false);
         }
@@ -330,6 +328,24 @@ impl Appender {
         } else {
             Err(io::Error::other("a write failed, and with it what was put went"))
         }
+    }
+
+    /// The chunks of a pack that are not written yet, and where they begin. To be asked with `packs` locked: then
+    /// nothing is handed over, and these and the tail are one run to the pack's end.
+    fn unwritten(&self, open: &OpenPack) -> (Vec<Arc<Unwritten>>, u64) {
+        let unwritten = self.writer.unwritten(open.number);
+        let from = unwritten.first().map_or(open.tail.start(), |unwritten| unwritten.chunk.start());
+        (unwritten, from)
+    }
+
+    /// Whether all of a record can be read from the file.
+    pub(crate) fn is_written(&self, place: &Place) -> bool {
+        if place.pack < self.oldest.load(Ordering::Acquire) {
+            return true;
+        }
+        let packs = self.lock();
+        let open = packs.iter().find(|open| open.number == place.pack);
+        open.is_none_or(|open| place.end() <= self.unwritten(open).1)
     }
 
     /// Bytes of the disk that are set aside for what comes.

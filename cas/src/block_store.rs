@@ -2,7 +2,7 @@
 
 use std::{any::Any, ops::ControlFlow};
 
-use crate::{Algorithm, Drawn, Error, Result, Sampler, Score};
+use crate::{Algorithm, Drawn, Error, Place, Result, Sampler, Score};
 
 /// The longest block, in bytes.
 pub const MAX_BLOCK: usize = 131_072;
@@ -92,6 +92,13 @@ pub trait BlockStore: Send + Sync {
     /// Says that blocks that a sampler drew will be read soon, so that a disk can begin with them.
     fn expect_drawn(&self, drawn: &[Drawn]) {
         let _ = drawn;
+    }
+
+    /// Where a block lies on disk, for whoever can read the packs himself ([`PackReader`](crate::PackReader)); it counts
+    /// as used from now on. `None` when it lies in no pack, or not yet.
+    fn place(&self, drawn: &Drawn) -> Result<Option<Place>> {
+        let _ = drawn;
+        Ok(None)
     }
 
     /// Says that these blocks will be read soon, so that a store that has to fetch them can begin.

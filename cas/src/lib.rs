@@ -37,6 +37,7 @@ mod marks;
 mod memory_store;
 mod notes;
 mod pack;
+mod pack_reader;
 mod pack_store;
 mod permutation;
 mod place;
@@ -66,7 +67,9 @@ pub use gc::{GcReport, Goal, NoCollection, Reachable};
 pub use index::{Change, Index, MemoryIndex, Visit};
 pub use ledger::Arrivals;
 pub use memory_store::MemoryStore;
+pub use pack_reader::PackReader;
 pub use pack_store::{Options, PackStore, Statistics};
+pub use place::Place;
 pub use record::{PackKind, RECORD_HEADER, RecordHeader, TableEntry, Trailer};
 #[cfg(any(test, feature = "testing"))]
 pub use recording_store::RecordingStore;

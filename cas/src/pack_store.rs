@@ -25,7 +25,7 @@ use crate::{
     lock,
     marks::Marks,
     notes, pack,
-    place::{Place, Tag, pack_of_key, score_of_key},
+    place::{Place, Tag, pack_of_key, runs, score_of_key},
     recovery,
     sampler::PackSampler,
     writer::Writer,
@@ -966,15 +966,22 @@ impl BlockStore for PackStore {
     }
 
     fn expect_drawn(&self, drawn: &[Drawn]) {
-        let mut places: Vec<_> = drawn.iter().filter_map(|drawn| drawn.place).collect();
-        places.sort_unstable_by_key(|place| (place.pack, place.offset));
-        // Neighbours are read in one go.
-        let near = |a: &Place, b: &Place| a.pack == b.pack && b.offset <= a.end();
-        for run in places.chunk_by(near) {
-            if let [first, .., last] | [first @ last] = run {
-                self.shared.will_read(first.pack, first.offset, last.end());
-            }
+        for (pack, from, to) in runs(drawn.iter().filter_map(|drawn| drawn.place).collect()) {
+            self.shared.will_read(pack, from, to);
         }
+    }
+
+    fn place(&self, drawn: &Drawn) -> Result<Option<Place>> {
+        let keep = self.shared.dropping.read().unwrap_or_else(PoisonError::into_inner);
+        let place = match drawn.place {
+            Some(place) => Some(place).filter(|place| !self.shared.undrawn.contains(place)),
+            None => self.shared.lookup(Tag::Block, &drawn.score)?,
+        };
+        if let Some(place) = &place {
+            self.shared.use_place(place);
+        }
+        drop(keep);
+        Ok(place.filter(|place| self.shared.blocks.is_written(place)))
     }
 
     fn hold(&self) -> Hold {

@@ -2,9 +2,9 @@
 
 use crate::{Change, IndexError, PackKind, RECORD_HEADER, Score};
 
-/// A record of a pack.
+/// Where a block lies: a record of a pack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
+pub struct Place {
     /// Number of the pack.
     pub(crate) pack: u32,
     /// Offset of the record's header.
@@ -21,31 +21,48 @@ impl Place {
         self.offset + RECORD_HEADER as u64 + u64::from(self.length)
     }
 
-    /// Length of the value in the index.
-    const SIZE: usize = 20;
+    /// Length of its binary form, which is that of the value in the index.
+    pub const SIZE: usize = 20;
 
-    pub(crate) fn to_value(self) -> Vec<u8> {
-        let mut value = Vec::with_capacity(Self::SIZE);
-        value.extend_from_slice(&self.pack.to_be_bytes());
-        value.extend_from_slice(&self.offset.to_be_bytes());
-        value.extend_from_slice(&self.length.to_be_bytes());
-        value.extend_from_slice(&self.checksum.to_be_bytes());
-        value
+    /// Pack, offset, length and checksum, all big-endian.
+    pub fn to_bytes(self) -> [u8; Self::SIZE] {
+        let mut bytes = [0; Self::SIZE];
+        bytes[..4].copy_from_slice(&self.pack.to_be_bytes());
+        bytes[4..12].copy_from_slice(&self.offset.to_be_bytes());
+        bytes[12..16].copy_from_slice(&self.length.to_be_bytes());
+        bytes[16..].copy_from_slice(&self.checksum.to_be_bytes());
+        bytes
     }
 
-    pub(crate) fn from_value(key: &[u8], value: &[u8]) -> Result<Self, IndexError> {
-        let unreadable = || IndexError::Entry { key: key.to_vec() };
-        let value: &[u8; Self::SIZE] = value.try_into().map_err(|_| unreadable())?;
-        let word = |at: usize| [value[at], value[at + 1], value[at + 2], value[at + 3]];
+    /// Reads the binary form.
+    pub fn from_bytes(bytes: &[u8; Self::SIZE]) -> Self {
+        let word = |at: usize| [bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]];
         let mut offset = [0; 8];
-        offset.copy_from_slice(&value[4..12]);
-        Ok(Self {
+        offset.copy_from_slice(&bytes[4..12]);
+        Self {
             pack: u32::from_be_bytes(word(0)),
             offset: u64::from_be_bytes(offset),
             length: u32::from_be_bytes(word(12)),
             checksum: u32::from_be_bytes(word(16)),
-        })
+        }
     }
+
+    pub(crate) fn to_value(self) -> Vec<u8> {
+        self.to_bytes().to_vec()
+    }
+
+    pub(crate) fn from_value(key: &[u8], value: &[u8]) -> Result<Self, IndexError> {
+        let bytes = value.try_into().map_err(|_| IndexError::Entry { key: key.to_vec() })?;
+        Ok(Self::from_bytes(bytes))
+    }
+}
+
+/// The parts of packs that hold some places, as pack, first byte and end; neighbours together.
+pub(crate) fn runs(mut places: Vec<Place>) -> Vec<(u32, u64, u64)> {
+    places.sort_unstable_by_key(|place| (place.pack, place.offset));
+    let near = |a: &Place, b: &Place| a.pack == b.pack && b.offset <= a.end();
+    let ends = |run: &[Place]| Some((run.first()?.pack, run.first()?.offset, run.last()?.end()));
+    places.chunk_by(near).filter_map(ends).collect()
 }
 
 /// First byte of an index key: what the entry is about.

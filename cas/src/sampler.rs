@@ -13,7 +13,7 @@ pub struct Drawn {
     /// The block.
     pub score: Score,
     /// Where it lay then, so that reading it needs no look-up.
-    pub(crate) place: Option<Place>,
+    pub place: Option<Place>,
 }
 
 impl Drawn {

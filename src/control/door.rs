@@ -2,13 +2,13 @@
 
 use std::{any::Any, io, ops::ControlFlow, os::unix::net::UnixStream, sync::Arc};
 
-use cas::{Algorithm, BlockStore, Error, Hold, Score};
+use cas::{Algorithm, BlockStore, Drawn, Error, Hold, Place, Score};
 use serde_json::Value;
 
 use crate::{
     control::{
         frame::{self, Kind},
-        remote_store::{VERSION, error_to_json, pack, unpack},
+        remote_store::{PLACED, VERSION, error_to_json, pack, unpack},
     },
     output::{self, Stream},
 };
@@ -96,8 +96,10 @@ fn answer(
             whether(true)
         }
         Kind::Expect => {
-            service.store().expect(&unpack(payload));
-            whether(true)
+            let scores = unpack(payload);
+            service.store().expect(&scores);
+            let scores: Vec<_> = scores.into_iter().map(Drawn::of).collect();
+            (Kind::Placed, Some(placed(store, &scores)?))
         }
         Kind::Silent => (Kind::Done, Some(service.store().silent().join("\n").into_bytes())),
         Kind::Record => {
@@ -111,6 +113,17 @@ fn answer(
         }
         _ => return Err(wrong()),
     })
+}
+
+/// Scores with the places where whoever asks can read them.
+fn placed(store: &dyn BlockStore, drawn: &[Drawn]) -> Result<Vec<u8>, Error> {
+    let mut placed = Vec::with_capacity(drawn.len() * PLACED);
+    for drawn in drawn {
+        let place = store.place(drawn)?;
+        placed.extend_from_slice(&drawn.score.to_binary());
+        placed.extend_from_slice(&place.map_or([0; Place::SIZE], Place::to_bytes));
+    }
+    Ok(placed)
 }
 
 fn put(payload: &[u8], service: &dyn Service) -> Result<(Kind, Option<Vec<u8>>), Error> {
@@ -176,12 +189,15 @@ fn draw(stream: &mut UnixStream, payload: &[u8], store: &dyn BlockStore) -> io::
         let mut drawn = Vec::new();
         while drawn.len() < DRAWN {
             match sampler.next() {
-                Ok(Some(one)) => drawn.push(one.score),
+                Ok(Some(one)) => drawn.push(one),
                 Ok(None) => break,
                 Err(error) => return fail(stream, &error),
             }
         }
-        frame::write(stream, Kind::Scored, &[&pack(&drawn)])?;
+        match placed(store, &drawn) {
+            Ok(placed) => frame::write(stream, Kind::Placed, &[&placed])?,
+            Err(error) => return fail(stream, &error),
+        }
     }
     Ok(())
 }

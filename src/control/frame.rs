@@ -30,11 +30,11 @@ pub(crate) enum Kind {
     Sync,
     /// Algorithm code and seed; answered with `Done`. The next frames on this connection are `Draw`.
     Sampler,
-    /// Answered with `Scored`; empty when there are no more.
+    /// Answered with `Placed`; empty when there are no more.
     Draw,
     /// Answered with `Done`. Holds as long as the connection lasts.
     Hold,
-    /// Scores that will be read soon; answered with `Done`.
+    /// Scores that will be read soon; answered with `Placed`.
     Expect,
     /// Answered with `Done` and a line for each peer that did not answer lately.
     Silent,
@@ -64,9 +64,11 @@ pub(crate) enum Kind {
     Exit,
     /// Algorithm code, then blocks, each behind its length in 4 bytes; answered with `Scored`.
     PutMany,
+    /// Scores, each with the place in the packs where it can be read, or zeros.
+    Placed,
 }
 
-const KINDS: [Kind; 26] = [
+const KINDS: [Kind; 27] = [
     Kind::Hello,
     Kind::Put,
     Kind::Get,
@@ -93,6 +95,7 @@ const KINDS: [Kind; 26] = [
     Kind::Err,
     Kind::Exit,
     Kind::PutMany,
+    Kind::Placed,
 ];
 
 /// Writes a frame whose payload is `parts`, one after the other.

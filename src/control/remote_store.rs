@@ -1,6 +1,7 @@
 //! The daemon's store, seen from a command.
 
 use std::{
+    collections::HashMap,
     fs::File,
     io,
     ops::ControlFlow,
@@ -9,19 +10,36 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use cas::{Algorithm, BlockStore, Drawn, Error, Hold, IndexError, Result, Sampler, Score, check_length};
+use cas::{
+    Algorithm, BlockStore, Drawn, Error, Hold, IndexError, PackReader, Place, Result, Sampler, Score, check_length,
+};
 use serde_json::{Value, json};
 
-use crate::control::frame::{self, Kind};
+use crate::{
+    control::frame::{self, Kind},
+    home::store_directory,
+};
 
 /// The version that both ends must have.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// A store that the daemon owns. Each thread that uses it has a connection of its own.
+///
+/// Blocks are read from the packs, where the daemon says that they lie, and only what cannot be read there goes through
+/// the socket.
 pub(crate) struct RemoteStore {
     home: PathBuf,
     idle: Mutex<Vec<UnixStream>>,
+    packs: PackReader,
+    /// Where blocks lie that will be read soon.
+    places: Mutex<HashMap<Score, Place>>,
 }
+
+/// Most places that are remembered; those that are forgotten cost a question more.
+const MOST_PLACES: usize = 65_536;
+
+/// A score and its place, in bytes.
+pub(crate) const PLACED: usize = Score::BINARY + Place::SIZE;
 
 /// Blocks that are put at once.
 const AT_ONCE: usize = 16;
@@ -58,7 +76,12 @@ pub(crate) fn connect(home: &Path) -> io::Result<Option<UnixStream>> {
 impl RemoteStore {
     /// The store behind a connection; more are made when they are needed.
     pub(crate) fn new(home: &Path, first: UnixStream) -> Self {
-        Self { home: home.to_owned(), idle: Mutex::new(vec![first]) }
+        Self {
+            home: home.to_owned(),
+            idle: Mutex::new(vec![first]),
+            packs: PackReader::new(&store_directory(home)),
+            places: Mutex::default(),
+        }
     }
 
     fn socket(&self) -> io::Result<UnixStream> {
@@ -109,6 +132,17 @@ pub(crate) fn unpack(bytes: &[u8]) -> Vec<Score> {
     bytes.as_chunks::<{ Score::BINARY }>().0.iter().filter_map(|one| Score::from_binary(one).ok()).collect()
 }
 
+/// Scores and their places, which they need not have.
+fn unpack_placed(bytes: &[u8]) -> Vec<Drawn> {
+    let drawn = |one: &[u8; PLACED]| {
+        let (score, place) = one.split_first_chunk()?;
+        let place: &[u8; Place::SIZE] = place.try_into().ok()?;
+        let place = Some(Place::from_bytes(place)).filter(|_| place.iter().any(|byte| *byte != 0));
+        Some(Drawn { score: Score::from_binary(score).ok()?, place })
+    };
+    bytes.as_chunks::<PLACED>().0.iter().filter_map(drawn).collect()
+}
+
 pub(crate) fn pack(scores: &[Score]) -> Vec<u8> {
     scores.iter().flat_map(|score| score.to_binary()).collect()
 }
@@ -141,6 +175,10 @@ impl BlockStore for RemoteStore {
     }
 
     fn get_into(&self, score: &Score, buffer: &mut Vec<u8>) -> Result<bool> {
+        let place = self.places.lock().unwrap_or_else(PoisonError::into_inner).remove(score);
+        if place.is_some_and(|place| self.packs.read(score, &place, buffer)) {
+            return Ok(true);
+        }
         Ok(self.ask(Kind::Get, &[&score.to_binary()], buffer)? == Kind::Block)
     }
 
@@ -201,9 +239,26 @@ impl BlockStore for RemoteStore {
     }
 
     fn expect(&self, scores: &[Score]) {
-        if let Err(error) = self.ask(Kind::Expect, &[&pack(scores)], &mut Vec::new()) {
+        let mut answer = Vec::new();
+        if let Err(error) = self.ask(Kind::Expect, &[&pack(scores)], &mut answer) {
             tracing::debug!(%error, "the daemon is not told what will be read");
+            return;
         }
+        let placed = unpack_placed(&answer).into_iter().filter_map(|drawn| Some((drawn.score, drawn.place?)));
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        if places.len() >= MOST_PLACES {
+            places.clear();
+        }
+        places.extend(placed);
+    }
+
+    fn get_drawn(&self, drawn: &Drawn, buffer: &mut Vec<u8>) -> Result<bool> {
+        let read = drawn.place.is_some_and(|place| self.packs.read(&drawn.score, &place, buffer));
+        if read { Ok(true) } else { self.get_into(&drawn.score, buffer) }
+    }
+
+    fn expect_drawn(&self, drawn: &[Drawn]) {
+        self.packs.will_read(drawn.iter().filter_map(|drawn| drawn.place).collect());
     }
 }
 
@@ -221,13 +276,13 @@ impl RemoteStore {
 struct RemoteSampler<'a> {
     store: &'a RemoteStore,
     started: Option<Result<UnixStream>>,
-    drawn: std::vec::IntoIter<Score>,
+    drawn: std::vec::IntoIter<Drawn>,
 }
 
 impl Sampler for RemoteSampler<'_> {
     fn next(&mut self) -> Result<Option<Drawn>> {
-        if let Some(score) = self.drawn.next() {
-            return Ok(Some(Drawn::of(score)));
+        if let Some(drawn) = self.drawn.next() {
+            return Ok(Some(drawn));
         }
         let mut stream = match self.started.take() {
             Some(started) => started?,
@@ -238,12 +293,12 @@ impl Sampler for RemoteSampler<'_> {
         if got == Kind::Failed {
             return Err(error_of(&answer));
         }
-        self.drawn = unpack(&answer).into_iter();
+        self.drawn = unpack_placed(&answer).into_iter();
         let first = self.drawn.next();
         if first.is_some() {
             self.started = Some(Ok(stream));
         }
-        Ok(first.map(Drawn::of))
+        Ok(first)
     }
 }
 
