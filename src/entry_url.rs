@@ -3,9 +3,9 @@
 use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _, path::Path};
 
 use cas::BlockStore;
-use offs::{ContentType, Entry, FileReader, Kind, Node, OffUrl};
+use offs::{ContentType, Entry, Node, OffUrl};
 
-use crate::{failure::Failure, restore};
+use crate::{command::get, failure::Failure, restore};
 
 /// The media type that a name's ending stands for.
 pub(crate) fn type_by_ending(name: &Path) -> Option<ContentType> {
@@ -30,8 +30,7 @@ pub(crate) fn alone(store: &dyn BlockStore, url: OffUrl) -> Result<OffUrl, Failu
     if url.path.is_empty() {
         return Ok(url);
     }
-    let directory = url.without_path();
-    let file = FileReader::open_kind(store, &url.reference, Kind::Directory)?;
+    let file = get::open(store, &url)?;
     let (entry, _) = restore::find(&file, &url.path)?;
     own(&entry).ok_or_else(|| Failure::NotAlone {
         path: String::from_utf8_lossy(&entry.path).into_owned(),
@@ -40,6 +39,6 @@ pub(crate) fn alone(store: &dyn BlockStore, url: OffUrl) -> Result<OffUrl, Failu
             Node::Link { .. } => "a link",
             Node::File { .. } | Node::Packed { .. } => "a small file that shares blocks with others",
         },
-        directory: directory.to_string(),
+        directory: url.without_path().to_string(),
     })
 }

@@ -95,7 +95,7 @@ pub(crate) enum Failure {
     #[error("cannot tell what {url} needs")]
     Pin { url: String, source: Box<Failure> },
     /// Only the directory that something is in can be kept, and not it alone.
-    #[error("{path} is {what} and kept with its directory: {directory}")]
+    #[error("{path} is {what} and has no URL of its own; it is kept with the directory that was stored: {directory}")]
     NotAlone { path: String, what: &'static str, directory: String },
     /// Not all blocks that a URL needs are here.
     #[error("{missing} of {blocks} blocks are not here, or are damaged: {url}")]

@@ -513,7 +513,7 @@ impl Shared {
         self.free().is_none_or(|free| free >= bytes + self.options.reserve)
     }
 
-    fn is_quarantined(&self, score: &Score) -> bool {
+    pub(crate) fn is_quarantined(&self, score: &Score) -> bool {
         self.quarantine.read().unwrap_or_else(PoisonError::into_inner).contains(score)
     }
 

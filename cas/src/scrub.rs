@@ -287,8 +287,18 @@ impl Scrub<'_> {
     /// Tells of a block that is not what its score says, and sees to what can be seen to at once.
     fn damaged(&mut self, tag: Tag, score: &Score, place: &Place) -> Result<()> {
         let shared = &self.store.shared;
-        if shared.lookup(tag, score)? != Some(*place) {
-            // A collection took it elsewhere while it was read.
+        let now = shared.lookup(tag, score)?;
+        if now.is_none() && !shared.is_quarantined(score) {
+            // It was given up meanwhile.
+            return Ok(());
+        }
+        if now != Some(*place) {
+            // Somebody who read it has found the same, and seen to it.
+            (self.report)(if tag == Tag::Copy {
+                Damage::Copy { score: *score, pack: place.pack }
+            } else {
+                Damage::Block { score: *score, pack: place.pack }
+            });
             return Ok(());
         }
         if tag == Tag::Copy {

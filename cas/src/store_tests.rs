@@ -279,6 +279,45 @@ fn scrub_names_every_damage() {
 }
 
 #[test]
+fn scrub_names_each_damage_of_a_pack_of_many_records() {
+    let home = Home::new();
+    let store = home.open();
+    let content = |n: u32| n.to_be_bytes().repeat(1300 + n as usize % 50);
+    let algorithm = |n: u32| if n.is_multiple_of(3) { Algorithm::Blake3 } else { Algorithm::Sha256 };
+    let scores: Vec<_> = (0..250).map(|n| store.put(algorithm(n), &content(n)).expect("put")).collect();
+    drop(store);
+    // So many records lie in the first pack, in several groups that are read by several threads.
+    let offset = |wanted: u32| (0..wanted).fold(64, |at, n| at + 64 + content(n).len() as u64);
+    assert!(offset(150) < fs::metadata(&home.packs()[0]).expect("metadata").len());
+    let mut wanted = Vec::new();
+    for n in [0, 5, 17, 31, 32, 77, 100, 149] {
+        let score = scores[n as usize];
+        // Every other one in its header.
+        if wanted.len() % 2 == 0 {
+            flip(&home.packs()[0], offset(n) + 64 + 1000);
+            wanted.push(Damage::Block { score, pack: 1 });
+        } else {
+            flip(&home.packs()[0], offset(n) + 30);
+            wanted.push(Damage::RecordHeader { score, pack: 1 });
+        }
+    }
+    let store = home.open();
+    let (mut found, mut progress) = (Vec::new(), Vec::new());
+    let report = store.scrub(false, &mut |damage| found.push(damage), &mut |at| progress.push(at)).expect("scrub");
+    assert_eq!(found, wanted);
+    assert_eq!(report.blocks, 250);
+    assert_eq!(report.bytes, (0..250).map(|n| content(n).len() as u64).sum::<u64>());
+    assert!(progress.is_sorted() && progress.len() == 250 && progress.last() == Some(&report.bytes));
+    for (n, score) in (0..).zip(&scores) {
+        let is_lost = wanted.contains(&Damage::Block { score: *score, pack: 1 });
+        match store.get(score) {
+            Err(Error::Damaged { .. }) => assert!(is_lost, "{n}"),
+            read => assert!(!is_lost && read.expect("get") == Some(content(n)), "{n}"),
+        }
+    }
+}
+
+#[test]
 fn what_a_damaged_table_names_is_not_drawn() {
     let home = Home::new();
     fill(&home.open(), 0..9);

@@ -2,19 +2,21 @@
 
 use std::{
     fs::File,
-    num::NonZeroUsize,
+    num::{NonZeroU64, NonZeroUsize},
     os::unix::fs::FileExt as _,
     sync::{Mutex, mpsc},
     thread,
 };
 
+use rustix::fs::{Advice, fadvise};
+
 use crate::{
-    Error, RECORD_HEADER, RecordHeader, Result, Score, TableEntry, pack,
+    Algorithm, Error, RECORD_HEADER, RecordHeader, Result, Score, TableEntry, pack,
     pack_store::{Shared, lock},
     place::Tag,
 };
 
-/// Records that one thread reads and hashes together: 2 MiB of whole blocks.
+/// Records that one thread reads and hashes together, at least: 2 MiB of whole blocks.
 const TOGETHER: usize = 16;
 
 /// What reading a record came to.
@@ -33,11 +35,12 @@ pub(crate) fn read_all(
     entries: &[TableEntry],
     judge: &mut dyn FnMut(Verdict),
 ) -> Result<()> {
-    let groups = Mutex::new(entries.chunks(TOGETHER));
+    let together = Score::at_once(Algorithm::Sha256).max(TOGETHER);
+    let groups = Mutex::new(entries.chunks(together));
     let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let (to_us, verdicts) = mpsc::sync_channel::<Result<Vec<Verdict>>>(cores);
     thread::scope(|scope| {
-        for _ in 0..cores.min(entries.len().div_ceil(TOGETHER)) {
+        for _ in 0..cores.min(entries.len().div_ceil(together)) {
             let (groups, to_us) = (&groups, to_us.clone());
             scope.spawn(move || {
                 let mut buffers = Vec::new();
@@ -70,8 +73,10 @@ fn read(
             found.push(*entry);
         }
     }
-    if let [first, .., last] = &found[..] {
-        shared.will_read(number, first.offset, last.end());
+    if let [first, .., last] = &found[..]
+        && let Err(error) = fadvise(file, first.offset, NonZeroU64::new(last.end() - first.offset), Advice::WillNeed)
+    {
+        tracing::debug!(pack = number, %error, "the kernel takes no advice");
     }
     buffers.resize_with(group.len(), Vec::new);
     let mut headers = Vec::with_capacity(found.len());

@@ -3,7 +3,7 @@
 mod bucket;
 mod dht;
 mod gc;
-mod get;
+pub(crate) mod get;
 mod info;
 mod key;
 mod ls;

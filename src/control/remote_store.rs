@@ -363,23 +363,27 @@ fn error_of(json: &[u8]) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use std::{os::unix::net::UnixListener, sync::Arc, thread};
+    use std::{
+        os::unix::{fs::FileExt as _, net::UnixListener},
+        sync::Arc,
+        thread,
+    };
 
-    use cas::MemoryStore;
+    use cas::{MAX_BLOCK, MemoryStore, Options, PackStore};
 
     use super::*;
     use crate::control::door;
 
     /// A daemon that has a store and nothing else.
-    struct Bare(MemoryStore);
+    struct Bare(Box<dyn BlockStore>);
 
     impl door::Service for Bare {
         fn store(&self) -> &dyn BlockStore {
-            &self.0
+            self.0.as_ref()
         }
 
         fn store_here(&self) -> &dyn BlockStore {
-            &self.0
+            self.0.as_ref()
         }
 
         fn put_done(&self, _: &Score, _: bool) {}
@@ -393,8 +397,8 @@ mod tests {
         }
     }
 
-    fn remote(home: &Path) -> RemoteStore {
-        let daemon: Arc<dyn door::Service> = Arc::new(Bare(MemoryStore::new()));
+    fn remote(home: &Path, store: impl BlockStore + 'static) -> RemoteStore {
+        let daemon: Arc<dyn door::Service> = Arc::new(Bare(Box::new(store)));
         let listener = UnixListener::bind(home.join(SOCKET)).expect("bind");
         thread::spawn(move || {
             for stream in listener.incoming().map_while(io::Result::ok) {
@@ -406,18 +410,74 @@ mod tests {
         RemoteStore::new(home, connect(home).expect("connect").expect("a daemon"))
     }
 
+    fn packs(home: &Path) -> PackStore {
+        PackStore::open(&store_directory(home), Options::default()).expect("open")
+    }
+
     #[test]
     fn conforms() {
-        let homes: Vec<_> = (0..32).map(|_| tempfile::tempdir().expect("home")).collect();
-        let mut homes = homes.iter();
-        cas::conformance::check(|| remote(homes.next().expect("enough of them").path()));
+        let homes: Vec<_> = (0..64).map(|_| tempfile::tempdir().expect("home")).collect();
+        let mut homes = homes.iter().map(tempfile::TempDir::path);
+        cas::conformance::check(|| remote(homes.next().expect("enough of them"), MemoryStore::new()));
+        cas::conformance::check(|| {
+            let home = homes.next().expect("enough of them");
+            remote(home, packs(home))
+        });
+    }
+
+    #[test]
+    fn what_cannot_be_read_from_the_packs_comes_through_the_socket() {
+        let home = tempfile::tempdir().expect("home");
+        let block = |n: u8| vec![n; MAX_BLOCK];
+        let store = packs(home.path());
+        let scores: Vec<_> = (0..20).map(|n| store.put(Algorithm::Sha256, &block(n)).expect("put")).collect();
+        drop(store);
+        let store = remote(home.path(), packs(home.path()));
+        let all = |places: &RemoteStore| places.places.lock().expect("places").len();
+        // What is not written yet has no place.
+        let unwritten = store.put(Algorithm::Sha256, &block(20)).expect("put");
+        let absent = Score::of(Algorithm::Sha256, b"absent");
+        store.expect(&[&scores[..], &[unwritten, absent]].concat());
+        assert_eq!(all(&store), 20);
+        // One is damaged meanwhile, without the daemon's knowing.
+        let pack = store_directory(home.path()).join("packs/00000001.pack");
+        let pack = File::options().write(true).open(pack).expect("open");
+        let record = (cas::RECORD_HEADER + MAX_BLOCK) as u64;
+        pack.write_all_at(&[99], 64 + 3 * record + 1000).expect("write");
+        for (n, score) in (0..).zip(&scores) {
+            match store.get(score) {
+                Err(Error::Damaged { .. }) => assert_eq!(n, 3),
+                read => assert_eq!(read.expect("read"), Some(block(n))),
+            }
+        }
+        assert_eq!(all(&store), 0, "each is used once");
+        assert_eq!(store.get(&unwritten).expect("read"), Some(block(20)));
+        assert_eq!(store.get(&absent).expect("read"), None);
+        // Where the packs cannot be reached, all of it does.
+        let stream = connect(home.path()).expect("connect").expect("a daemon");
+        let elsewhere = PackReader::new(&home.path().join("elsewhere"));
+        let other = RemoteStore { packs: elsewhere, ..RemoteStore::new(home.path(), stream) };
+        other.expect(&scores);
+        for (n, score) in (0..).zip(&scores).filter(|(n, _)| *n != 3) {
+            assert_eq!(other.get(score).expect("read"), Some(block(n)));
+        }
+        let mut sampler = other.sampler(Algorithm::Sha256, 1);
+        let mut buffer = Vec::new();
+        let mut drawn = Vec::new();
+        while let Some(one) = sampler.next().expect("draw") {
+            assert!(one.place.is_some() && other.get_drawn(&one, &mut buffer).expect("read"));
+            assert!(one.score.matches(&buffer));
+            drawn.push(one);
+        }
+        assert_eq!(drawn.len(), 19, "neither the damaged one, nor what the index does not know yet");
+        other.expect_drawn(&drawn);
     }
 
     #[test]
     fn what_the_daemon_says_comes_through() {
         let home = tempfile::tempdir().expect("home");
         assert!(connect(home.path()).expect("connect").is_none(), "there is no daemon");
-        let store = remote(home.path());
+        let store = remote(home.path(), MemoryStore::new());
         let error = store.record(&json!({})).expect_err("it is full");
         assert!(format!("{error:?}").contains("full"));
         let mut stream = connect(home.path()).expect("connect").expect("a daemon");

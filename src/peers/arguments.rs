@@ -138,7 +138,7 @@ pub(crate) enum PeersCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct Replicate {
-    /// The URL
+    /// The URL; of a directory, the path of a file inside may follow, which then goes by its own URL
     pub(crate) url: String,
     /// To these peers, by id or its beginning
     #[arg(long, value_name = "PEER", conflicts_with = "copies")]

@@ -6,7 +6,7 @@
 use std::{
     fs,
     io::{self, Read as _},
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     path::Path,
     process::{Child, Command, Stdio},
     sync::{Arc, atomic::Ordering},
@@ -22,7 +22,7 @@ use replication::{
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::{
     io::AsyncWriteExt as _,
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     runtime::Handle,
     task::JoinSet,
     time::{sleep, timeout},
@@ -250,6 +250,14 @@ async fn measure(flood: &str, bound: u64, work: impl AsyncFnOnce(&Victim)) {
     assert!(peak <= before + bound, "{row}");
 }
 
+/// Connects from one address of several: from a single one not all slots can be had.
+async fn connect(victim: &Victim, n: usize) -> io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    let host = u8::try_from(2 + n / server::MOST_UNNAMED).unwrap_or(u8::MAX);
+    socket.bind((Ipv4Addr::new(127, 0, 0, host), 0).into())?;
+    socket.connect(victim.address).await
+}
+
 /// Connections that say nothing, more than there are slots.
 async fn silence(victim: &Victim) {
     for _ in 0..5 * scale() {
@@ -259,7 +267,7 @@ async fn silence(victim: &Victim) {
             if n % 50 == 0 {
                 sleep(Duration::from_millis(2)).await;
             }
-            kept.extend(TcpStream::connect(victim.address).await);
+            kept.extend(connect(victim, n).await);
         }
     }
 }
@@ -271,10 +279,10 @@ async fn half_handshakes(victim: &Victim) {
     let hello = [first, record(vec![0; 16_384]), record(vec![0; 16_384])].concat();
     for _ in 0..scale() {
         let mut kept = JoinSet::new();
-        for _ in 0..server::MOST_CONNECTIONS {
-            let (address, hello) = (victim.address, hello.clone());
+        for n in 0..server::MOST_CONNECTIONS {
+            let (tcp, hello) = (connect(victim, n).await, hello.clone());
             kept.spawn(async move {
-                let mut tcp = TcpStream::connect(address).await?;
+                let mut tcp = tcp?;
                 // It may be refused before it is all there.
                 let _refused = tcp.write_all(&hello).await;
                 io::Result::Ok(tcp)

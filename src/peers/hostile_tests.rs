@@ -322,26 +322,40 @@ async fn a_flood_leaves_room_for_others() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_says_nothing_keeps_nobody_out() {
     let honest = Honest::start().await;
-    let mut silent = Vec::new();
-    for _ in 0..server::MOST_CONNECTIONS + 50 {
+    let connect = async || {
         let socket = TcpSocket::new_v4().expect("socket");
         socket.bind("127.0.0.2:0".parse().expect("address")).expect("bind");
-        silent.push(socket.connect(honest.address).await.expect("connect"));
+        socket.connect(honest.address).await.expect("connect")
+    };
+    let mut silent = Vec::new();
+    for _ in 0..server::MOST_CONNECTIONS + 50 {
+        silent.push(connect().await);
     }
     let home = tempfile::tempdir().expect("home");
     honest.link(&Identity::open(home.path()).expect("identity")).await;
     let is_open =
-        |tcp: &&TcpStream| matches!(tcp.try_read(&mut [0]), Err(error) if error.kind() == ErrorKind::WouldBlock);
-    let open = || silent.iter().filter(is_open).count();
+        |tcp: &TcpStream| matches!(tcp.try_read(&mut [0]), Err(error) if error.kind() == ErrorKind::WouldBlock);
+    let open = || silent.iter().filter(|tcp| is_open(tcp)).count();
     let closed = async {
         while open() > server::MOST_UNNAMED {
             sleep(Duration::from_millis(5)).await;
         }
     };
     timeout(Duration::from_secs(5), closed).await.expect("the others are closed");
-    assert_eq!(open(), server::MOST_UNNAMED);
+    // On a slow machine the first of them have been closed for their silence.
+    assert!((1..=server::MOST_UNNAMED).contains(&open()));
     drop(silent);
-    // What has ended does not count any more.
+    // What has ended does not count any more, whether it said who it is or not.
+    let taken = async {
+        loop {
+            let tcp = connect().await;
+            sleep(Duration::from_millis(50)).await;
+            if is_open(&tcp) {
+                return;
+            }
+        }
+    };
+    timeout(Duration::from_secs(5), taken).await.expect("there is room again");
     for _ in 0..3 * server::MOST_UNNAMED {
         honest.link(&Identity::open(home.path()).expect("identity")).await;
     }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use cas::{BlockStore as _, Error as StoreError, PackStore, Score};
+use cas::{Algorithm, BlockStore as _, Error as StoreError, PackStore, Score};
 use tokio::sync::oneshot;
 
 use crate::peers::{
@@ -16,7 +16,7 @@ use crate::peers::{
 
 /// Threads that store what came, at most. While they are at work, what comes waits and goes together.
 const MOST_AT_WORK: usize = 2;
-/// Blocks that are hashed together, at most: no processor gains by more.
+/// Blocks that go together, at most, where the processor hashes no more at once.
 const TOGETHER: usize = 16;
 
 /// Blocks that wait to be compared with their scores and stored.
@@ -39,7 +39,7 @@ struct Arrived {
     block: Bytes,
     stored: oneshot::Sender<Result<bool, StoreError>>,
     /// The request that brought it is under way until it is stored.
-    _admitted: Option<Admitted>,
+    admitted: Option<Admitted>,
 }
 
 /// If a thread that is at work panics, nobody waits for ever for what it would have stored.
@@ -69,7 +69,7 @@ impl Intake {
         admitted: Option<Admitted>,
     ) -> Result<Result<bool, StoreError>, Panicked> {
         let (stored, result) = oneshot::channel();
-        if self.add(Arrived { score, block, stored, _admitted: admitted }) {
+        if self.add(Arrived { score, block, stored, admitted }) {
             let intake = Arc::clone(self);
             threads.begin(move || intake.store_waiting())?;
         }
@@ -85,12 +85,13 @@ impl Intake {
         begins
     }
 
-    /// Stores what waits until nothing does.
+    /// Stores what waits until nothing does. It may wait for a collection to make room, which asks no peers: whatever it
+    /// needs of the store never comes this way.
     fn store_waiting(&self) {
         let _at_work = AtWork(self);
         loop {
             let mut waiting = lock(&self.waiting);
-            let count = waiting.blocks.len().min(TOGETHER);
+            let count = waiting.blocks.len().min(Score::at_once(Algorithm::Sha256).max(TOGETHER));
             if count == 0 {
                 waiting.at_work -= 1;
                 return;
@@ -99,9 +100,10 @@ impl Intake {
             drop(waiting);
             let blocks: Vec<_> = arrived.iter().map(|arrived| (arrived.score, &arrived.block[..])).collect();
             let stored = self.store.put_if_many(&blocks);
-            for (arrived, stored) in arrived.into_iter().zip(stored) {
+            for (Arrived { stored: told, admitted, .. }, stored) in arrived.into_iter().zip(stored) {
+                drop(admitted);
                 // Whoever waited may have gone.
-                let _gone = arrived.stored.send(stored);
+                let _gone = told.send(stored);
             }
         }
     }
@@ -111,7 +113,7 @@ impl Intake {
 mod tests {
     use std::time::Duration;
 
-    use cas::{Algorithm, Options};
+    use cas::Options;
     use tokio::{
         task::JoinSet,
         time::{sleep, timeout},

@@ -92,8 +92,8 @@ impl Drop for Connected {
     }
 }
 
-/// Who has connected and not said yet who he is: how many of each address, of IPv6 of each network (/64), since that is
-/// what one host has.
+/// Who has connected and not said yet who he is: how many of each address, of IPv6 of each network (/64), any address of
+/// which one host may take.
 #[derive(Clone, Default)]
 struct Unnamed(Arc<Mutex<HashMap<IpAddr, usize>>>);
 
