@@ -15,7 +15,8 @@ pub(crate) fn width() -> usize {
         // Long ones of one length, and short ones of any.
         let right = [(0, 16_384), (77, 640)].into_iter().all(|(step, length)| {
             let block = |n: usize| (0..length + n * step).map(|at| (at * 7 + n * 31).to_le_bytes()[0]).collect();
-            let blocks: Vec<Vec<u8>> = (0..2 * width).map(block).collect();
+            // Full groups, and one that is not.
+            let blocks: Vec<Vec<u8>> = (0..2 * width + 3).map(block).collect();
             let blocks: Vec<&[u8]> = blocks.iter().map(Vec::as_slice).collect();
             let mut digests = vec![[0; 32]; blocks.len()];
             tape_sha256::hash_many(&blocks, &mut digests);
@@ -37,25 +38,11 @@ fn one(block: &[u8]) -> [u8; 32] {
 
 /// The digests of blocks, in their order. Blocks of the same length are hashed the quickest.
 pub(crate) fn digests(blocks: &[&[u8]]) -> Vec<[u8; 32]> {
-    let width = width();
-    let mut digests = vec![[0; 32]; blocks.len()];
-    for (blocks, digests) in blocks.chunks(width).zip(digests.chunks_mut(width)) {
-        if let [block] = blocks {
-            digests[0] = one(block);
-        } else if blocks.len() == width {
-            tape_sha256::hash_many(blocks, digests);
-        } else if blocks.len() > width / 3 {
-            // As many as the lanes are cost no more than these one by one: four with SHA-NI as much as two, sixteen
-            // with AVX-512 as much as five.
-            let mut full = blocks.to_vec();
-            full.resize(width, blocks[0]);
-            let mut all = vec![[0; 32]; width];
-            tape_sha256::hash_many(&full, &mut all);
-            digests.copy_from_slice(&all[..blocks.len()]);
-        } else {
-            digests.iter_mut().zip(blocks).for_each(|(digest, block)| *digest = one(block));
-        }
+    if blocks.len() < 2 || width() == 1 {
+        return blocks.iter().map(|block| one(block)).collect();
     }
+    let mut digests = vec![[0; 32]; blocks.len()];
+    tape_sha256::hash_many(blocks, &mut digests);
     digests
 }
 

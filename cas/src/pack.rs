@@ -3,9 +3,13 @@
 use std::{
     fs::File,
     io::{self, IoSliceMut},
+    num::NonZeroU64,
+    ops::Range,
     os::unix::fs::{FileExt as _, MetadataExt as _},
     path::{Path, PathBuf},
 };
+
+use rustix::fs::{Advice, fadvise};
 
 use crate::{
     Error, PackKind, RECORD_HEADER, RecordHeader, Result, TableEntry, Trailer,
@@ -115,16 +119,19 @@ fn read_header(file: &File, at: u64) -> io::Result<Option<[u8; RECORD_HEADER]>> 
     }
 }
 
+/// The records of a pack without a table, from header to header, and where the first one lies that was searched for.
 fn walk(file: &File, length: u64) -> io::Result<(Vec<TableEntry>, u64)> {
     let mut entries = Vec::new();
     let mut searched = u64::MAX;
     let mut at = RECORD_HEADER as u64;
+    let mut expected = at;
     while let Some(bytes) = read_header(file, at)? {
         if let Some(RecordHeader { score, length: size, checksum }) = RecordHeader::from_bytes(&bytes) {
             let entry = TableEntry { offset: at, length: size, checksum, score };
             if entry.end() > length {
                 break;
             }
+            expect_headers(file, at..length, entry.end() - at, &mut expected);
             at = entry.end();
             entries.push(entry);
         } else if let Some(next) = find_record(file, at + 1)? {
@@ -135,6 +142,25 @@ fn walk(file: &File, length: u64) -> io::Result<(Vec<TableEntry>, u64)> {
         }
     }
     Ok((entries, searched))
+}
+
+/// Has the disk read the headers that will be read next, so that it need not be waited for at each: most records are as
+/// long as the one before. `expected` says up to where that was done.
+fn expect_headers(file: &File, range: Range<u64>, length: u64, expected: &mut u64) {
+    /// Headers that are read ahead.
+    const AHEAD: u64 = 64;
+    /// Shorter records lie close together, and what is read for one has the next.
+    const SHORT: u64 = 16 << 10;
+    if length < SHORT {
+        return;
+    }
+    *expected = range.start.max(*expected);
+    while *expected < range.end.min(range.start + AHEAD * length) {
+        if let Err(error) = fadvise(file, *expected, NonZeroU64::new(RECORD_HEADER as u64), Advice::WillNeed) {
+            tracing::debug!(%error, "the kernel takes no advice");
+        }
+        *expected += length;
+    }
 }
 
 /// Offset of the next whole record header at or after `from`.

@@ -163,7 +163,7 @@ impl Pipeline<'_, '_> {
     /// Runs the whole content through `workers` threads and returns the body of the root.
     fn run(&self, workers: usize, first: Vec<u8>, content: &mut Content<'_>) -> Result<Vec<u8>> {
         let stripe_bytes = (usize::from(self.parameters.data) + usize::from(self.parameters.parity)) * BLOCK;
-        let most = (IN_FLIGHT_BYTES / stripe_bytes).clamp(2, 3 * workers.max(1));
+        let most = (IN_FLIGHT_BYTES / stripe_bytes).clamp(2, workers.max(1) + 2);
         let (to_workers, jobs) = sync_channel::<Job>(most);
         let jobs = &Mutex::new(jobs);
         let (to_us, results) = channel::<Done>();
