@@ -340,6 +340,12 @@ pub(crate) fn relocate(shared: &Shared, number: u32, kind: PackKind, keep: &[Tab
                 if shared.kept.contains(&place) {
                     shared.kept.set(&moved);
                 }
+                // Who drew it where it was and holds it, holds it where it is now. Who draws it later looks for it.
+                let _alone = shared.dropping.write().unwrap_or_else(PoisonError::into_inner);
+                if shared.held.contains(&place) {
+                    shared.held.set(&moved);
+                }
+                shared.undrawn.set(&place);
             }
             Reading::Damaged | Reading::Gone if kind == PackKind::Copies => shared.forget_copy(&entry.score, &place)?,
             Reading::Damaged | Reading::Gone => shared.quarantine(&entry.score, &place)?,

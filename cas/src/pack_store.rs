@@ -491,6 +491,27 @@ impl Shared {
         }
     }
 
+    /// Where a drawn block lies now; it is in use from now on.
+    ///
+    /// A collection may have moved it since it was drawn. What is in use, and so must stay, is the block where it is now,
+    /// not what may still be readable where it was.
+    fn use_drawn(&self, drawn: &Drawn) -> Result<Option<Place>> {
+        let _keep = self.dropping.read().unwrap_or_else(PoisonError::into_inner);
+        // In this order: with a pack its marks go last.
+        let is_there = |place: &Place| {
+            !self.undrawn.contains(place)
+                && self.catalogue.read().unwrap_or_else(PoisonError::into_inner).contains_key(&place.pack)
+        };
+        let place = match drawn.place.filter(is_there) {
+            Some(place) => Some(place),
+            None => self.lookup(Tag::Block, &drawn.score)?,
+        };
+        if let Some(place) = &place {
+            self.use_place(place);
+        }
+        Ok(place)
+    }
+
     /// The records of a sealed pack, if its table is whole.
     pub(crate) fn whole_table(&self, pack: u32) -> Result<Option<Vec<TableEntry>>> {
         let Some(open) = self.file(pack)? else { return Ok(None) };
@@ -946,19 +967,13 @@ impl BlockStore for PackStore {
     }
 
     fn get_drawn(&self, drawn: &Drawn, buffer: &mut Vec<u8>) -> Result<bool> {
-        if let Some(place) = &drawn.place {
-            let keep = self.shared.dropping.read().unwrap_or_else(PoisonError::into_inner);
-            let here = !self.shared.undrawn.contains(place);
-            if here {
-                self.shared.use_place(place);
-            }
-            drop(keep);
+        if let Some(place) = self.shared.use_drawn(drawn)? {
             // The score comes from a part of the pack's table, which nobody has compared with its hash: a wrong
             // one would go into a tuple that nobody can read. The record's own header has a checksum.
             let record = RecordHeader { score: drawn.score, length: place.length, checksum: place.checksum };
-            if here && matches!(self.shared.read_record(place, Some(&record), buffer)?, Reading::Good) {
+            if matches!(self.shared.read_record(&place, Some(&record), buffer)?, Reading::Good) {
                 // Once more: a collection may have ended since it was drawn.
-                self.shared.kept.set(place);
+                self.shared.kept.set(&place);
                 return Ok(true);
             }
         }
@@ -972,16 +987,7 @@ impl BlockStore for PackStore {
     }
 
     fn place(&self, drawn: &Drawn) -> Result<Option<Place>> {
-        let keep = self.shared.dropping.read().unwrap_or_else(PoisonError::into_inner);
-        let place = match drawn.place {
-            Some(place) => Some(place).filter(|place| !self.shared.undrawn.contains(place)),
-            None => self.shared.lookup(Tag::Block, &drawn.score)?,
-        };
-        if let Some(place) = &place {
-            self.shared.use_place(place);
-        }
-        drop(keep);
-        Ok(place.filter(|place| self.shared.blocks.is_written(place)))
+        Ok(self.shared.use_drawn(drawn)?.filter(|place| self.shared.blocks.is_written(place)))
     }
 
     fn hold(&self) -> Hold {

@@ -372,6 +372,47 @@ fn exchanged_packs_mislead_nobody_and_are_rescued() {
 }
 
 #[test]
+fn what_was_drawn_before_it_was_moved_is_held_where_it_is_now() {
+    // When it is used: between the copying and the removal of the old packs, or after both.
+    for removed in [false, true] {
+        let home = Home::new();
+        let store = home.open();
+        let scores = fill(&store, 0..60);
+        store.sync().expect("sync");
+        let mut sampler = store.sampler(Algorithm::Sha256, 1);
+        let drawn: Vec<_> = std::iter::from_fn(|| sampler.next().expect("draw")).collect();
+        drop(sampler);
+        if removed {
+            let pins = Pins(scores.iter().copied().filter(|score| score.digest()[0] % 2 == 0).collect());
+            store.collect(&pins, Goal::Unreachable).expect("collect");
+        } else {
+            for number in 1..8 {
+                let entries = store.shared.whole_table(number).expect("read").expect("sealed");
+                crate::gc::relocate(&store.shared, number, crate::PackKind::Blocks, &entries).expect("copy");
+            }
+            store.sync().expect("sync");
+        }
+        let hold = store.hold();
+        let mut used = Vec::new();
+        let mut block = Vec::new();
+        for (n, drawn) in drawn.iter().enumerate() {
+            let here = if n % 2 == 0 {
+                store.place(drawn).expect("look up").is_some()
+            } else {
+                store.get_drawn(drawn, &mut block).expect("read")
+            };
+            used.extend(here.then_some(drawn.score));
+        }
+        assert!(used.len() > 20, "{}", used.len());
+        store.collect(&Pins(Vec::new()), Goal::Unreachable).expect("collect");
+        for score in &used {
+            assert!(store.get(score).expect("read").is_some(), "it is held, {removed}");
+        }
+        drop(hold);
+    }
+}
+
+#[test]
 fn collection_drops_what_no_pin_needs() {
     let home = Home::new();
     let store = home.open();
