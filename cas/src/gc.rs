@@ -258,6 +258,7 @@ impl Collection<'_> {
             // Its table is damaged. What is in it stays until verify has seen to it.
             return Ok(());
         };
+        follow(self.shared, number, tag, &entries)?;
         let mut keep = Vec::new();
         let mut drop = Vec::new();
         for entry in entries {
@@ -322,6 +323,28 @@ impl Collection<'_> {
     }
 }
 
+/// Sees to the records of a pack of which the index names another one, which is a later one: a collection that did not
+/// come to its end has copied them, or two put the same block at once. Whoever drew one here, and holds it, holds the
+/// one that the index names; nobody draws it here from now on.
+pub(crate) fn follow(shared: &Shared, number: u32, tag: Tag, entries: &[TableEntry]) -> Result<()> {
+    for entry in entries {
+        let place = entry.place(number);
+        if tag == Tag::Block
+            && let Some(now) = shared.lookup(tag, &entry.score)?
+            && now != place
+        {
+            let _alone = shared.dropping.write().unwrap_or_else(PoisonError::into_inner);
+            if shared.held.contains(&place)
+                && let Some(now) = shared.lookup(tag, &entry.score)?
+            {
+                shared.held.set(&now);
+            }
+            shared.undrawn.set(&place);
+        }
+    }
+    Ok(())
+}
+
 /// Copies records out of a pack. After the next commit the index names their new places.
 pub(crate) fn relocate(shared: &Shared, number: u32, kind: PackKind, keep: &[TableEntry]) -> Result<()> {
     let tag = Tag::of(kind);
@@ -334,9 +357,6 @@ pub(crate) fn relocate(shared: &Shared, number: u32, kind: PackKind, keep: &[Tab
         match shared.read_place(&place, &mut block)? {
             Reading::Good => {
                 let moved = shared.append_unchecked(kind, entry.score, &block)?;
-                if shared.undrawn.contains(&place) {
-                    shared.do_not_draw(&moved);
-                }
                 if shared.kept.contains(&place) {
                     shared.kept.set(&moved);
                 }
@@ -344,6 +364,9 @@ pub(crate) fn relocate(shared: &Shared, number: u32, kind: PackKind, keep: &[Tab
                 let _alone = shared.dropping.write().unwrap_or_else(PoisonError::into_inner);
                 if shared.held.contains(&place) {
                     shared.held.set(&moved);
+                }
+                if shared.undrawn.contains(&place) {
+                    shared.do_not_draw(&moved);
                 }
                 shared.undrawn.set(&place);
             }

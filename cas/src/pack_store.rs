@@ -652,9 +652,14 @@ impl Shared {
 
     /// Appends a block unless it is there; then it is in use from now on.
     fn append_new(&self, kind: PackKind, score: Score, block: &[u8]) -> Result<Place> {
+        if let Some(place) = self.find_and_use(Tag::of(kind), &score)? {
+            return Ok(place);
+        }
+        self.check_room(block.len() as u64)?;
+        // Making room may have taken long, and another may have brought the same.
         match self.find_and_use(Tag::of(kind), &score)? {
             Some(place) => Ok(place),
-            None => self.append(kind, score, block),
+            None => self.append_unchecked(kind, score, block),
         }
     }
 
@@ -909,10 +914,13 @@ impl BlockStore for PackStore {
 
     fn put_twice(&self, algorithm: Algorithm, block: &[u8]) -> Result<Score> {
         let score = self.put(algorithm, block)?;
+        // While it is looked up, it is not moved.
+        let keep = self.shared.dropping.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(place) = self.shared.lookup(Tag::Block, &score)? {
             // A root need not look random (a bare one does not), so it is nobody's randomizer.
             self.shared.do_not_draw(&place);
         }
+        drop(keep);
         self.shared.append_new(PackKind::Copies, score, block)?;
         Ok(score)
     }

@@ -9,7 +9,7 @@ use std::{
 use crate::{
     BlockStore as _, Error, PackKind, Result, Score, TableEntry,
     appender::sealed_by,
-    gc::{relocate, remove_packs},
+    gc::{follow, relocate, remove_packs},
     marks::Marks,
     pack,
     pack_store::{PackState, PackStore, Reading, Shared, lock},
@@ -156,6 +156,9 @@ impl PackStore {
         shared.commit()?;
         let Some(open) = shared.file(number)? else { return Ok(false) };
         let file = &open.file;
+        if let Some(entries) = shared.whole_table(number)? {
+            follow(shared, number, Tag::of(kind), &entries)?;
+        }
         let entries = indexed(shared, number, kind)?;
         relocate(shared, number, kind, &entries)?;
         let path = pack::path(&shared.directory, number);

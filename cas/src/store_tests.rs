@@ -413,6 +413,44 @@ fn what_was_drawn_before_it_was_moved_is_held_where_it_is_now() {
 }
 
 #[test]
+fn of_two_records_of_a_block_that_is_held_which_the_index_names() {
+    let home = Home::new();
+    let store = home.open();
+    let scores = fill(&store, 0..60);
+    // A collection that did not come to its end has copied them all, and nobody remembers.
+    store.sync().expect("sync");
+    for number in 1..8 {
+        let entries = store.shared.whole_table(number).expect("read").expect("sealed");
+        crate::gc::relocate(&store.shared, number, crate::PackKind::Blocks, &entries).expect("copy");
+    }
+    drop(store);
+    let store = home.open();
+    fill(&store, 100..110);
+    store.sync().expect("sync");
+    let hold = store.hold();
+    let mut sampler = store.sampler(Algorithm::Sha256, 1);
+    let (mut used, mut old, mut block) = (Vec::new(), 0, Vec::new());
+    for n in 0..40 {
+        let drawn = sampler.next().expect("draw").expect("there are enough");
+        let first = drawn.place.is_some_and(|place| place.pack < 8);
+        if n % 2 == 0 {
+            assert!(store.get_drawn(&drawn, &mut block).expect("read"));
+        } else {
+            assert!(store.place(&drawn).expect("look up").is_some());
+        }
+        old += usize::from(first && scores.contains(&drawn.score));
+        used.push(drawn.score);
+    }
+    drop(sampler);
+    assert!(old > 3, "some were drawn where they were first: {old}");
+    store.collect(&Pins(Vec::new()), Goal::Unreachable).expect("collect");
+    for score in &used {
+        assert!(store.get(score).expect("read").is_some(), "it is held");
+    }
+    drop(hold);
+}
+
+#[test]
 fn collection_drops_what_no_pin_needs() {
     let home = Home::new();
     let store = home.open();

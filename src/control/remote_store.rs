@@ -13,6 +13,7 @@ use std::{
 use cas::{
     Algorithm, BlockStore, Drawn, Error, Hold, IndexError, PackReader, Place, Result, Sampler, Score, check_length,
 };
+use rustix::process::Pid;
 use serde_json::{Value, json};
 
 use crate::{
@@ -31,6 +32,9 @@ pub(crate) struct RemoteStore {
     home: PathBuf,
     idle: Mutex<Vec<UnixStream>>,
     packs: PackReader,
+    /// The process at the other end. What a daemon held for this command is gone with it, so that another one must not
+    /// go on with what it began.
+    daemon: Option<Pid>,
     /// Where blocks lie that will be read soon.
     places: Mutex<HashMap<Score, Place>>,
 }
@@ -77,6 +81,7 @@ impl RemoteStore {
     /// The store behind a connection; more are made when they are needed.
     pub(crate) fn new(home: &Path, first: UnixStream) -> Self {
         Self {
+            daemon: process(&first),
             home: home.to_owned(),
             idle: Mutex::new(vec![first]),
             packs: PackReader::new(&store_directory(home)),
@@ -88,7 +93,12 @@ impl RemoteStore {
         if let Some(stream) = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop() {
             return Ok(stream);
         }
-        connect(&self.home)?.ok_or_else(|| io::Error::from(io::ErrorKind::ConnectionRefused))
+        let stream = connect(&self.home)?.ok_or_else(|| io::Error::from(io::ErrorKind::ConnectionRefused))?;
+        if process(&stream) == self.daemon {
+            Ok(stream)
+        } else {
+            Err(io::Error::other("it was started again meanwhile"))
+        }
     }
 
     fn failed(&self, source: io::Error) -> Error {
@@ -120,6 +130,11 @@ impl RemoteStore {
         let got = exchange(&mut stream, kind, parts, &mut answer).map_err(|error| self.failed(error))?;
         if got == Kind::Failed { Err(error_of(&answer)) } else { Ok(stream) }
     }
+}
+
+/// The process that listens at the other end.
+fn process(stream: &UnixStream) -> Option<Pid> {
+    rustix::net::sockopt::socket_peercred(stream).ok().map(|of| of.pid)
 }
 
 fn exchange(stream: &mut UnixStream, kind: Kind, parts: &[&[u8]], answer: &mut Vec<u8>) -> io::Result<Kind> {
@@ -471,6 +486,18 @@ mod tests {
         }
         assert_eq!(drawn.len(), 19, "neither the damaged one, nor what the index does not know yet");
         other.expect_drawn(&drawn);
+    }
+
+    #[test]
+    fn another_daemon_does_not_go_on_with_what_one_began() {
+        let home = tempfile::tempdir().expect("home");
+        let store = remote(home.path(), MemoryStore::new());
+        assert_eq!(store.daemon, Some(rustix::process::getpid()));
+        let store = RemoteStore { daemon: Pid::from_raw(1), ..store };
+        // The connection that there is goes to the hold; the next one reaches another process.
+        let _hold = store.hold();
+        let error = store.put(Algorithm::Sha256, b"x").expect_err("refused");
+        assert!(format!("{error:?}").contains("started again"), "{error:?}");
     }
 
     #[test]

@@ -143,7 +143,8 @@ def run_client(client, site, chosen, folder, out):
         name = f"{client} {name}"
         if chosen and not any(part in name for part in chosen) or cell.long and not site.long:
             continue
-        site.folder = Path(tempfile.mkdtemp(dir=folder))
+        # Cells make names of buckets of it, which must not end in a dash.
+        site.folder = Path(tempfile.mkdtemp(dir=folder, suffix="-0"))
         site.__dict__.pop("_wire", None)
         began = time.monotonic()
         # Standard output is for lines of cells.
