@@ -479,6 +479,13 @@ impl Shared {
         let place = self.lookup(tag, score)?;
         if let Some(place) = &place {
             self.use_place(place);
+            // Of the few that are not drawn, roots have a second copy, which is in use with the first.
+            if tag == Tag::Block
+                && self.undrawn.contains(place)
+                && let Some(copy) = self.lookup(Tag::Copy, score)?
+            {
+                self.use_place(&copy);
+            }
         }
         Ok(place)
     }

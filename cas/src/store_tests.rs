@@ -451,6 +451,24 @@ fn of_two_records_of_a_block_that_is_held_which_the_index_names() {
 }
 
 #[test]
+fn who_holds_a_root_holds_both_of_its_copies() {
+    let home = Home::new();
+    let store = home.open();
+    let root = store.put_twice(Algorithm::Sha256, &block(7)).expect("put");
+    fill(&store, 10..40);
+    // What is written to under a hold stays anyway.
+    store.shared.copies.seal().expect("seal");
+    store.sync().expect("sync");
+    let hold = store.hold();
+    assert!(store.contains(&root).expect("look up"));
+    store.collect(&Pins(Vec::new()), Goal::Unreachable).expect("collect");
+    assert!(store.get(&root).expect("read").is_some() && store.is_root(&root).expect("look up"));
+    drop(hold);
+    store.collect(&Pins(Vec::new()), Goal::Unreachable).expect("collect");
+    assert!(store.get(&root).expect("read").is_none() && !store.is_root(&root).expect("look up"));
+}
+
+#[test]
 fn collection_drops_what_no_pin_needs() {
     let home = Home::new();
     let store = home.open();
