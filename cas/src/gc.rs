@@ -258,15 +258,19 @@ impl Collection<'_> {
             // Its table is damaged. What is in it stays until verify has seen to it.
             return Ok(());
         };
-        follow(self.shared, number, tag, &entries)?;
         let mut keep = Vec::new();
         let mut drop = Vec::new();
         for entry in entries {
             let place = entry.place(number);
-            if self.shared.lookup(tag, &entry.score)? == Some(place) {
-                let spared = spare_used && self.shared.used_bits.contains(&place);
-                let list = if self.needed.contains(&place) || spared { &mut keep } else { &mut drop };
-                list.push(entry);
+            match self.shared.lookup(tag, &entry.score)? {
+                Some(now) if now == place => {
+                    let spared = spare_used && self.shared.used_bits.contains(&place);
+                    let list = if self.needed.contains(&place) || spared { &mut keep } else { &mut drop };
+                    list.push(entry);
+                }
+                // A later record: a collection that did not come to its end has copied it, or two put it at once.
+                Some(now) => _ = self.shared.moved(&place, &now),
+                None => {}
             }
         }
         let kept_back = self.drop_blocks(number, tag, &drop)?;
@@ -323,36 +327,19 @@ impl Collection<'_> {
     }
 }
 
-/// Sees to the records of a pack of which the index names another one, which is a later one: a collection that did not
-/// come to its end has copied them, or two put the same block at once. Whoever drew one here, and holds it, holds the
-/// one that the index names; nobody draws it here from now on.
-pub(crate) fn follow(shared: &Shared, number: u32, tag: Tag, entries: &[TableEntry]) -> Result<()> {
-    for entry in entries {
-        let place = entry.place(number);
-        if tag == Tag::Block
-            && let Some(now) = shared.lookup(tag, &entry.score)?
-            && now != place
-        {
-            let _alone = shared.dropping.write().unwrap_or_else(PoisonError::into_inner);
-            if shared.held.contains(&place)
-                && let Some(now) = shared.lookup(tag, &entry.score)?
-            {
-                shared.held.set(&now);
-            }
-            shared.undrawn.set(&place);
-        }
-    }
-    Ok(())
-}
-
-/// Copies records out of a pack. After the next commit the index names their new places.
+/// Copies records out of a pack of which the index names no others. After the next commit it names their new places.
 pub(crate) fn relocate(shared: &Shared, number: u32, kind: PackKind, keep: &[TableEntry]) -> Result<()> {
     let tag = Tag::of(kind);
     let mut block = Vec::new();
     for entry in keep {
         let place = entry.place(number);
-        if shared.lookup(tag, &entry.score)? != Some(place) {
-            continue;
+        match shared.lookup(tag, &entry.score)? {
+            Some(now) if now == place => {}
+            Some(now) => {
+                shared.moved(&place, &now);
+                continue;
+            }
+            None => continue,
         }
         match shared.read_place(&place, &mut block)? {
             Reading::Good => {
@@ -360,15 +347,9 @@ pub(crate) fn relocate(shared: &Shared, number: u32, kind: PackKind, keep: &[Tab
                 if shared.kept.contains(&place) {
                     shared.kept.set(&moved);
                 }
-                // Who drew it where it was and holds it, holds it where it is now. Who draws it later looks for it.
-                let _alone = shared.dropping.write().unwrap_or_else(PoisonError::into_inner);
-                if shared.held.contains(&place) {
-                    shared.held.set(&moved);
-                }
-                if shared.undrawn.contains(&place) {
+                if shared.moved(&place, &moved) {
                     shared.do_not_draw(&moved);
                 }
-                shared.undrawn.set(&place);
             }
             Reading::Damaged | Reading::Gone if kind == PackKind::Copies => shared.forget_copy(&entry.score, &place)?,
             Reading::Damaged | Reading::Gone => shared.quarantine(&entry.score, &place)?,

@@ -72,6 +72,20 @@ pub(crate) fn read_table(file: &File, length: u64) -> io::Result<Option<(Trailer
     Ok(parse_table(&trailer, &table).map(|entries| (trailer, entries)))
 }
 
+/// Opens a pack for reading blocks here and there: the kernel is not to read on behind each of them.
+pub(crate) fn open(path: &Path) -> io::Result<File> {
+    let file = File::open(path)?;
+    fadvise(&file, 0, None, Advice::Random)?;
+    Ok(file)
+}
+
+/// Says that this part of a pack is read soon, so that the disk can begin with it as a whole.
+pub(crate) fn will_read(file: &File, part: Range<u64>) {
+    if let Err(error) = fadvise(file, part.start, NonZeroU64::new(part.end - part.start), Advice::WillNeed) {
+        tracing::debug!(%error, "the kernel takes no advice");
+    }
+}
+
 /// Bytes that are free on the disk that a path lies on; `None` when it cannot be asked.
 pub(crate) fn free_beside(path: &Path) -> Option<u64> {
     let state = rustix::fs::statvfs(path).ok()?;
@@ -156,9 +170,7 @@ fn expect_headers(file: &File, range: Range<u64>, length: u64, expected: &mut u6
     }
     *expected = range.start.max(*expected);
     while *expected < range.end.min(range.start + AHEAD * length) {
-        if let Err(error) = fadvise(file, *expected, NonZeroU64::new(RECORD_HEADER as u64), Advice::WillNeed) {
-            tracing::debug!(%error, "the kernel takes no advice");
-        }
+        will_read(file, *expected..*expected + RECORD_HEADER as u64);
         *expected += length;
     }
 }

@@ -2,13 +2,12 @@
 
 use std::{
     fs::File,
-    num::{NonZeroU64, NonZeroUsize},
+    num::NonZeroUsize,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
 };
 
 use lru::LruCache;
-use rustix::fs::{Advice, fadvise};
 
 use crate::{Place, RecordHeader, Score, pack, pack_store::lock, place::runs};
 
@@ -35,12 +34,8 @@ impl PackReader {
         if let Some(file) = files.get(&pack) {
             return Some(Arc::clone(file));
         }
-        let opened = File::open(pack::path(&self.directory, pack)).and_then(|file| {
-            // As in the store: the kernel is not to read on behind each block.
-            fadvise(&file, 0, None, Advice::Random)?;
-            Ok(Arc::new(file))
-        });
-        let file = opened.inspect_err(|error| tracing::debug!(pack, %error, "cannot read it here")).ok()?;
+        let opened = pack::open(&pack::path(&self.directory, pack));
+        let file = Arc::new(opened.inspect_err(|error| tracing::debug!(pack, %error, "cannot read it here")).ok()?);
         files.put(pack, Arc::clone(&file));
         Some(file)
     }
@@ -58,10 +53,8 @@ impl PackReader {
     /// Says that the blocks at these places will be read soon, so that a disk can begin with them.
     pub fn will_read(&self, places: Vec<Place>) {
         for (pack, from, to) in runs(places) {
-            if let Some(file) = self.file(pack)
-                && let Err(error) = fadvise(&file, from, NonZeroU64::new(to - from), Advice::WillNeed)
-            {
-                tracing::debug!(pack, %error, "the kernel takes no advice");
+            if let Some(file) = self.file(pack) {
+                pack::will_read(&file, from..to);
             }
         }
     }

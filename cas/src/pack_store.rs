@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     fs::{self, File},
-    num::{NonZeroU64, NonZeroUsize},
+    num::NonZeroUsize,
     ops::ControlFlow,
     path::{Path, PathBuf},
     sync::{
@@ -14,7 +14,6 @@ use std::{
 };
 
 use lru::LruCache;
-use rustix::fs::Advice;
 
 use crate::{
     Algorithm, BlockStore, Change, Drawn, Error, Hold, Index, IndexError, PackKind, RECORD_HEADER, Reachable,
@@ -519,6 +518,18 @@ impl Shared {
         Ok(place)
     }
 
+    /// The index names another record of a block than the one at `from`. Who drew it there and holds it, holds the one
+    /// that is named; nobody draws it there from now on. Returns whether that was so before.
+    pub(crate) fn moved(&self, from: &Place, to: &Place) -> bool {
+        let _alone = self.dropping.write().unwrap_or_else(PoisonError::into_inner);
+        if self.held.contains(from) {
+            self.held.set(to);
+        }
+        let was_undrawn = self.undrawn.contains(from);
+        self.undrawn.set(from);
+        was_undrawn
+    }
+
     /// The records of a sealed pack, if its table is whole.
     pub(crate) fn whole_table(&self, pack: u32) -> Result<Option<Vec<TableEntry>>> {
         let Some(open) = self.file(pack)? else { return Ok(None) };
@@ -552,7 +563,7 @@ impl Shared {
         }
         let path = pack::path(&self.directory, pack);
         let opened = loop {
-            match File::open(&path) {
+            match pack::open(&path) {
                 // Others have taken what this process may open: one that is open makes room.
                 Err(error) if is_too_many(&error) && files.pop_lru().is_some() => {}
                 opened => break opened,
@@ -560,9 +571,6 @@ impl Shared {
         };
         match opened {
             Ok(file) => {
-                // Blocks are read here and there: the kernel is not to read on behind each of them.
-                rustix::fs::fadvise(&file, 0, None, Advice::Random)
-                    .map_err(|error| Error::io("read", &path)(error.into()))?;
                 let open = Arc::new(PackFile { file, is_ours: AtomicBool::default() });
                 files.put(pack, Arc::clone(&open));
                 Ok(Some(open))
@@ -574,12 +582,9 @@ impl Shared {
 
     /// Says that this part of a pack is read soon, so that the disk can begin with it as a whole.
     pub(crate) fn will_read(&self, pack: u32, from: u64, to: u64) {
-        let advise = |file: &File| rustix::fs::fadvise(file, from, NonZeroU64::new(to - from), Advice::WillNeed);
         // Whatever is wrong with the file is told to who reads it.
-        if let Ok(Some(open)) = self.file(pack)
-            && let Err(error) = advise(&open.file)
-        {
-            tracing::debug!(pack, %error, "the kernel takes no advice");
+        if let Ok(Some(open)) = self.file(pack) {
+            pack::will_read(&open.file, from..to);
         }
     }
 
@@ -662,12 +667,13 @@ impl Shared {
         if let Some(place) = self.find_and_use(Tag::of(kind), &score)? {
             return Ok(place);
         }
-        self.check_room(block.len() as u64)?;
         // Making room may have taken long, and another may have brought the same.
-        match self.find_and_use(Tag::of(kind), &score)? {
-            Some(place) => Ok(place),
-            None => self.append_unchecked(kind, score, block),
+        if self.check_room(block.len() as u64)?
+            && let Some(place) = self.find_and_use(Tag::of(kind), &score)?
+        {
+            return Ok(place);
         }
+        self.append_unchecked(kind, score, block)
     }
 
     /// Appends a block that somebody else named if the name is right.
@@ -707,7 +713,8 @@ impl Shared {
         }
     }
 
-    fn check_room(&self, need: u64) -> Result<()> {
+    /// Fails when there is no room for so many bytes more. Returns whether room had to be made.
+    fn check_room(&self, need: u64) -> Result<bool> {
         if self.unchecked_bytes.fetch_add(need, Ordering::Relaxed) >= SLACK {
             self.unchecked_bytes.store(0, Ordering::Relaxed);
             if let Some(free) = self.free().filter(|free| *free < self.options.reserve + SLACK) {
@@ -715,18 +722,18 @@ impl Shared {
                 return Err(Error::DiskFull { path: self.directory.clone(), free });
             }
         }
-        let Some(capacity) = self.options.capacity else { return Ok(()) };
+        let Some(capacity) = self.options.capacity else { return Ok(false) };
         // The record's header and its entry in the table, and perhaps a new pack.
         let need = need + 2 * RECORD_HEADER as u64 + sealed_by(1);
         let used = || self.used_bytes.load(Ordering::Relaxed);
         if used() + need <= capacity {
-            return Ok(());
+            return Ok(false);
         }
         if self.visiting.load(Ordering::Acquire) {
             // The collection that is at work will make room. It may itself be waiting for this block, so this
             // block must not wait for it.
             let bearable = used() + need <= capacity + capacity / 20;
-            return if bearable { Ok(()) } else { Err(Error::Full { capacity, used: used() }) };
+            return if bearable { Ok(false) } else { Err(Error::Full { capacity, used: used() }) };
         }
         let reachable = self.reachable.read().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(reachable) = reachable {
@@ -734,7 +741,7 @@ impl Shared {
             let target = (capacity - capacity / 20).saturating_sub(need);
             self.make_room(reachable.as_ref(), target)?;
         }
-        if used() + need <= capacity { Ok(()) } else { Err(Error::Full { capacity, used: used() }) }
+        if used() + need <= capacity { Ok(true) } else { Err(Error::Full { capacity, used: used() }) }
     }
 
     /// Applies changes to the index that put or delete entries of blocks, and what follows from them.

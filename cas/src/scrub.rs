@@ -9,7 +9,7 @@ use std::{
 use crate::{
     BlockStore as _, Error, PackKind, Result, Score, TableEntry,
     appender::sealed_by,
-    gc::{follow, relocate, remove_packs},
+    gc::{relocate, remove_packs},
     marks::Marks,
     pack,
     pack_store::{PackState, PackStore, Reading, Shared, lock},
@@ -156,10 +156,9 @@ impl PackStore {
         shared.commit()?;
         let Some(open) = shared.file(number)? else { return Ok(false) };
         let file = &open.file;
-        if let Some(entries) = shared.whole_table(number)? {
-            follow(shared, number, Tag::of(kind), &entries)?;
-        }
-        let entries = indexed(shared, number, kind)?;
+        // What the pack itself names may lie elsewhere by now; what the index names it may not name.
+        let mut entries = shared.whole_table(number)?.unwrap_or_default();
+        entries.extend(indexed(shared, number, kind)?);
         relocate(shared, number, kind, &entries)?;
         let path = pack::path(&shared.directory, number);
         if pack::number_in_header(file).map_err(Error::io("read", &path))?.is_some_and(|named| named != number) {
@@ -295,24 +294,22 @@ impl Scrub<'_> {
             // It was given up meanwhile.
             return Ok(());
         }
+        let pack = place.pack;
+        (self.report)(match tag {
+            Tag::Copy => Damage::Copy { score: *score, pack },
+            _ => Damage::Block { score: *score, pack },
+        });
         if now != Some(*place) {
             // Somebody who read it has found the same, and seen to it.
-            (self.report)(if tag == Tag::Copy {
-                Damage::Copy { score: *score, pack: place.pack }
-            } else {
-                Damage::Block { score: *score, pack: place.pack }
-            });
             return Ok(());
         }
         if tag == Tag::Copy {
-            (self.report)(Damage::Copy { score: *score, pack: place.pack });
             shared.forget_copy(score, place)?;
             // If the first copy is whole, a second one is made of it.
             if let Ok(Some(block)) = self.store.get(score) {
                 self.store.put_twice(score.algorithm(), &block)?;
             }
         } else {
-            (self.report)(Damage::Block { score: *score, pack: place.pack });
             shared.quarantine(score, place)?;
             // A root is taken from its second copy at once.
             let mut copy = Vec::new();

@@ -2,13 +2,11 @@
 
 use std::{
     fs::File,
-    num::{NonZeroU64, NonZeroUsize},
+    num::NonZeroUsize,
     os::unix::fs::FileExt as _,
     sync::{Mutex, mpsc},
     thread,
 };
-
-use rustix::fs::{Advice, fadvise};
 
 use crate::{
     Algorithm, Error, RECORD_HEADER, RecordHeader, Result, Score, TableEntry, pack,
@@ -73,10 +71,8 @@ fn read(
             found.push(*entry);
         }
     }
-    if let [first, .., last] = &found[..]
-        && let Err(error) = fadvise(file, first.offset, NonZeroU64::new(last.end() - first.offset), Advice::WillNeed)
-    {
-        tracing::debug!(pack = number, %error, "the kernel takes no advice");
+    if let [first, .., last] = &found[..] {
+        pack::will_read(file, first.offset..last.end());
     }
     buffers.resize_with(group.len(), Vec::new);
     let mut headers = Vec::with_capacity(found.len());
